@@ -1,0 +1,145 @@
+// Package exchange is the vocabulary of the proxy: a client's request becomes a
+// [Request], a chain of [Source]s answers it with a [Response], the edge writes
+// that out.
+//
+// The words are those of RFC 9110, 9111 and 9211. A Source answers requests; a
+// Filter makes a Source from another; a Key names what may be shared; an Entry
+// is a stored response without its content. Values pass between the stages and
+// are not modified on the way: who wants another one makes a copy.
+//
+// It does no I/O and knows no protocol, no store and no configuration.
+package exchange
+
+import (
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+)
+
+// A Source answers requests: a group of upstreams, a peer, the cache before them.
+// It is safe for concurrent use.
+type Source interface {
+	// Get returns as soon as the head is known; content may still be on its
+	// way. The caller closes Body. An origin's 404 is a response; err means
+	// there is none, and is an [*Error] or matches [fs.ErrNotExist].
+	Get(ctx context.Context, req *Request) (*Response, error)
+}
+
+// SourceFunc is a function that is a [Source].
+type SourceFunc func(ctx context.Context, req *Request) (*Response, error)
+
+// Get calls f.
+func (f SourceFunc) Get(ctx context.Context, req *Request) (*Response, error) { return f(ctx, req) }
+
+// A Filter makes a Source from another: it may refuse, change or answer a
+// request, or change the response.
+type Filter func(next Source) Source
+
+// Chain wraps s in filters; the first filter is the outermost.
+func Chain(s Source, filters ...Filter) Source {
+	for i := len(filters) - 1; i >= 0; i-- {
+		s = filters[i](s)
+	}
+	return s
+}
+
+// Key is the cache key (RFC 9111 §2). Requests with equal keys are sent
+// upstream alike, so they may share a response.
+type Key struct {
+	Hub     string // the mount: "npm"; "default" for the original's one
+	Path    string // canonical, begins with "/", below the mount; "?query" included where the hub says that it counts
+	Variant string // secondary key (§4.1), normalised by the hub; "" if there is one representation
+}
+
+// String is the key as people read it in logs: hub:path, and [variant] if there is one.
+func (k Key) String() string {
+	s := k.Hub + ":" + k.Path
+	if k.Variant != "" {
+		s += "[" + k.Variant + "]"
+	}
+	return s
+}
+
+// A Request asks for one representation. It is not modified once made.
+type Request struct {
+	Key    Key
+	Head   bool        // only the head is wanted (RFC 9110 §9.3.2)
+	Target string      // path and query, as the client spelled them, on every mirror of the group
+	Header http.Header // all fields sent upstream, none of them the client's by default
+	Policy freshness.Policy
+	Digest Digest // of the content, where the protocol says it beforehand
+
+	// Validate is the stored entry that a conditional request asks about, nil
+	// for a plain one. Upstream derives the precondition fields from it, and
+	// believes a 304 only as far as it speaks of this entry.
+	Validate *Entry
+
+	Package, Version string // what it is about, for filters and logs
+	Client           Client // who asks; nothing in it goes upstream
+}
+
+// Clone returns a copy that may be changed before it is sent on. The header is copied too.
+func (r *Request) Clone() *Request {
+	c := *r
+	c.Header = r.Header.Clone()
+	return &c
+}
+
+// A Client is who asked.
+type Client struct {
+	Addr netip.Addr // of the peer, or what a trusted proxy says of it; zero if unknown (a unix socket)
+	Base string     // public URL of the hub's mount as this client spells it, without a trailing slash
+}
+
+// An Entry is a stored response without its content (RFC 9111 §3). Immutable.
+type Entry struct {
+	Key       Key         `json:"key"`
+	Status    int         `json:"status"`
+	Header    http.Header `json:"header,omitempty"` // end-to-end fields as the origin sent them
+	Size      int64       `json:"size"`             // of the content; -1 until known
+	Digest    Digest      `json:"digest,omitempty"` // of the content; "" until complete
+	Mirror    string      `json:"mirror,omitempty"` // base URL of the upstream it came from, without credentials
+	Requested time.Time   `json:"requested,omitzero"`
+	Received  time.Time   `json:"received"` // §4.2.3; moved on by a validation
+}
+
+// Freshened is the entry after a successful validation (RFC 9111 §4.3.4): the
+// fields of the 304 replace those stored, except the ones that describe the
+// stored content (§3.2), and its times start anew.
+func (e *Entry) Freshened(notModified *Entry) *Entry {
+	f := *e
+	f.Header = maps.Clone(e.Header)
+	if f.Header == nil {
+		f.Header = http.Header{}
+	}
+	for name, values := range notModified.Header {
+		switch name {
+		case "Content-Length", "Content-Encoding", "Content-Range", "Content-Type":
+		default:
+			f.Header[name] = values
+		}
+	}
+	f.Requested, f.Received = notModified.Requested, notModified.Received
+	return &f
+}
+
+// A Response is an entry and its content on the way.
+type Response struct {
+	Entry *Entry
+
+	// Body is the whole content. Ranges are served iff it is an io.Seeker and
+	// Entry.Size is known; an *os.File under it (a syscall.Conn) reaches sendfile.
+	// For a request with Head it is empty.
+	Body io.ReadCloser
+
+	// Unproven: the content ends where the connection does (RFC 9112 §6.3, rule 8),
+	// so its end proves nothing.
+	Unproven bool
+
+	Outcome Outcome
+}
