@@ -141,5 +141,9 @@ type Response struct {
 	// so its end proves nothing.
 	Unproven bool
 
+	// NoStore: the origin said private or no-store, or set a cookie. The response
+	// is for the one who asked, and is never stored.
+	NoStore bool
+
 	Outcome Outcome
 }

@@ -1,0 +1,306 @@
+// Package cache answers requests from a store, and shares one upstream transfer
+// among all who ask for the same key meanwhile.
+//
+// Its words: a *flight* is one transfer from upstream; it runs on the daemon's
+// time, not on a client's, and writes to a [store.Draft] while any number of
+// *readers* follow its *frontier*, the offset up to which content may be read.
+// A flight *lands* when its content is proved and committed.
+//
+// The flow of a request: look the key up in the store; judge what is there
+// (package freshness); answer from it, or join the key's flight, or start one.
+// A stale entry starts a flight that carries its validators; a 304 freshens the
+// entry, a 200 replaces it, a failure leaves it to answer as the policy allows.
+//
+// The disk is optional: a flight whose draft fails goes on through a small
+// window of memory for the readers it has, and stores nothing.
+//
+// It does not choose among mirrors (package upstream), does not know protocols
+// (package hub) and writes no HTTP (package edge).
+package cache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
+)
+
+// Options are what New needs. Store is required.
+type Options struct {
+	Store store.Store
+
+	Chunk  int64 // bytes a flight reads at once when it is under way; default 1 MiB
+	Object int64 // bytes that an object may have; 0 is no limit
+
+	Log *slog.Logger     // default slog.Default()
+	Now func() time.Time // default time.Now
+}
+
+// A Cache keeps what its sources answered. It is safe for concurrent use.
+type Cache struct {
+	store  store.Store
+	disk   disk
+	chunk  int
+	object int64
+	log    *slog.Logger
+	now    func() time.Time
+
+	negative *expiring[negative]      // unanimous 404s
+	backoff  *expiring[time.Duration] // keys whose validation failed, and how long the next pause is
+	large    chan struct{}            // a token for each read buffer of full size
+	chunks   sync.Pool                // *[]byte, chunk long
+
+	daemon context.Context // flights outlive requests; done when Close gives up waiting
+	stop   context.CancelCauseFunc
+	wg     sync.WaitGroup // flights
+
+	mu      sync.Mutex // before flight.mu
+	flights map[exchange.Key]*flight
+	closed  bool
+}
+
+// Bounds that FAULTS-like limits leave to the cache.
+const (
+	maxNegative = 10_000   // remembered 404s
+	maxBackoff  = 10_000   // remembered failures
+	maxLarge    = 32       // read buffers of full size at one time
+	maxReaders  = 10_000   // waiters of one flight
+	smallChunk  = 64 << 10 // the first read buffer of a flight
+)
+
+// errClosed ends flights when the daemon stops.
+var errClosed = errors.New("the cache is closing")
+
+// New makes a cache over a store.
+func New(o Options) (*Cache, error) {
+	if o.Store == nil {
+		return nil, errors.New("cache: no store")
+	}
+	if o.Chunk <= 0 {
+		o.Chunk = 1 << 20
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	c := &Cache{
+		store:    o.Store,
+		chunk:    int(o.Chunk),
+		object:   o.Object,
+		log:      o.Log,
+		now:      o.Now,
+		negative: newExpiring[negative](maxNegative),
+		backoff:  newExpiring[time.Duration](maxBackoff),
+		large:    make(chan struct{}, maxLarge),
+		flights:  map[exchange.Key]*flight{},
+	}
+	c.chunks.New = func() any { b := make([]byte, c.chunk); return &b }
+	c.disk.log, c.disk.now = o.Log, o.Now
+	c.daemon, c.stop = context.WithCancelCause(context.Background())
+	return c, nil
+}
+
+// Close waits for the flights that have readers until ctx is done, then ends
+// them all. No request may come after it.
+func (c *Cache) Close(ctx context.Context) error {
+	c.mu.Lock()
+	c.closed = true
+	flights := slices.Collect(maps.Values(c.flights))
+	c.mu.Unlock()
+	for _, f := range flights {
+		f.abandon(errClosed)
+	}
+	done := make(chan struct{})
+	go func() { c.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	c.stop(errClosed)
+	<-done
+	return nil
+}
+
+// Wrap is the cache before next. It is an [exchange.Filter].
+func (c *Cache) Wrap(next exchange.Source) exchange.Source {
+	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		if req.Policy.Class == freshness.Passthrough {
+			return forward(ctx, next, req, exchange.FwdBypass)
+		}
+		var err error
+		for range 3 { // a flight that turns out to be no answer to this request sends it round again
+			var resp *exchange.Response
+			resp, err = c.get(ctx, next, req)
+			if !errors.Is(err, errAgain) {
+				return resp, err
+			}
+		}
+		return forward(ctx, next, req, exchange.FwdURIMiss)
+	})
+}
+
+// errAgain says that the store has changed under a request; it looks again.
+var errAgain = errors.New("look again")
+
+// get answers req once: from the store, by validating what is there, or by a flight.
+func (c *Cache) get(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	entry, body, err := c.store.Open(ctx, req.Key)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			c.log.WarnContext(ctx, "store cannot be read", "hub", req.Key.Hub, "key", req.Key.Path, "err", err)
+		}
+		return c.miss(ctx, next, req)
+	}
+	verdict, left := req.Policy.Judge(entry.Received, c.now())
+	if verdict == freshness.Fresh {
+		return hit(req, entry, body, left), nil
+	}
+	return c.validate(ctx, next, req, stored{entry, body, verdict, left})
+}
+
+// hit is the response from a fresh entry.
+func hit(req *exchange.Request, e *exchange.Entry, body io.ReadCloser, left time.Duration) *exchange.Response {
+	return &exchange.Response{
+		Entry:   e,
+		Body:    content(req, body),
+		Outcome: exchange.Outcome{Hit: true, TTL: left, HasTTL: left != freshness.Forever},
+	}
+}
+
+// content is the body, or none where only the head is wanted.
+func content(req *exchange.Request, body io.ReadCloser) io.ReadCloser {
+	if req.Head {
+		body.Close()
+		return http.NoBody
+	}
+	return body
+}
+
+// miss answers a request for which nothing is stored.
+func (c *Cache) miss(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	if n, left, ok := c.negative.get(req.Key, c.now()); ok {
+		return n.response(left), nil
+	}
+	if req.Head && !c.flying(req.Key) {
+		// Nothing is stored for a HEAD: the head alone is no content (T34).
+		resp, err := forward(ctx, next, req, exchange.FwdURIMiss)
+		if err == nil {
+			c.remember(req, resp.Entry, nil)
+		}
+		return resp, err
+	}
+	f, r, leader := c.join(ctx, next, req, nil)
+	if f == nil {
+		return forward(ctx, next, req, exchange.FwdURIMiss)
+	}
+	select {
+	case <-f.head:
+	case <-ctx.Done():
+		r.Close()
+		return nil, context.Cause(ctx)
+	}
+	return c.landed(ctx, next, req, f, r, exchange.Outcome{
+		Fwd: exchange.FwdURIMiss, Collapsed: !leader,
+		TTL: req.Policy.TTL, HasTTL: req.Policy.Class == freshness.Mutable && req.Policy.TTL != freshness.Forever,
+	})
+}
+
+// landed makes the response of a flight whose head is known, for the reader r
+// that joined it; it takes r over.
+func (c *Cache) landed(ctx context.Context, next exchange.Source, req *exchange.Request, f *flight, r *reader, o exchange.Outcome) (*exchange.Response, error) {
+	if f.kind != streaming {
+		defer r.Close()
+	}
+	switch f.kind {
+	case failed:
+		return nil, f.err
+	case replayed:
+		o.HasTTL = false
+		return &exchange.Response{Entry: f.entry, Body: bytesBody(req, f.replay), Outcome: o}, nil
+	case unshared:
+		if resp := f.claim(); resp != nil {
+			resp.Outcome = o
+			resp.Outcome.Collapsed, resp.Outcome.HasTTL = false, false
+			resp.Body = content(req, resp.Body)
+			return resp, nil
+		}
+		return forward(ctx, next, req, o.Fwd)
+	case streaming:
+		o.Stored = f.storing()
+		if o.Collapsed && f.complete() {
+			o = exchange.Outcome{Hit: true, TTL: o.TTL, HasTTL: o.HasTTL}
+		}
+		if req.Head {
+			r.Close()
+			return &exchange.Response{Entry: f.entry, Body: http.NoBody, Outcome: o}, nil
+		}
+		return &exchange.Response{Entry: f.entry, Body: r, Outcome: o}, nil
+	}
+	return nil, errAgain // freshened, or another flight was quicker: the store has it now
+}
+
+// forward asks next for this one client, beside the cache.
+func forward(ctx context.Context, next exchange.Source, req *exchange.Request, why exchange.Fwd) (*exchange.Response, error) {
+	resp, err := next.Get(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Outcome.Fwd = why
+	return resp, nil
+}
+
+// flying says whether the key has a flight.
+func (c *Cache) flying(key exchange.Key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flights[key] != nil
+}
+
+// join takes part in the key's flight, or starts one that validates old (nil: a
+// plain one). The reader is attached from the start, at offset 0. leader says
+// that the flight is this request's own. No flight: the cache is closing, or
+// too many wait already.
+func (c *Cache) join(ctx context.Context, next exchange.Source, req *exchange.Request, old *exchange.Entry) (f *flight, r *reader, leader bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f = c.flights[req.Key]; f != nil {
+		if r = f.attach(ctx); r != nil {
+			return f, r, false
+		}
+		return nil, nil, false
+	}
+	if c.closed {
+		return nil, nil, false
+	}
+	f = newFlight(c, req)
+	c.flights[req.Key] = f
+	r = f.attach(ctx)
+	fly, cancel := context.WithCancelCause(c.daemon)
+	f.cancel = cancel
+	c.wg.Go(func() {
+		defer cancel(nil)
+		f.run(fly, next, req, old)
+	})
+	return f, r, true
+}
+
+// leave takes f off the table, so that the next request for its key starts anew.
+func (c *Cache) leave(f *flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flights[f.key] == f {
+		delete(c.flights, f.key)
+	}
+}

@@ -1,0 +1,65 @@
+package cache
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
+)
+
+// disk watches the store's write errors. After five in a row nothing is drafted
+// for a while, so that a dead disk costs nobody time; then one draft is a probe.
+type disk struct {
+	log *slog.Logger
+	now func() time.Time
+
+	mu     sync.Mutex
+	errors int       // in a row
+	until  time.Time // bypassed until then
+}
+
+const (
+	diskErrors = 5
+	diskPause  = 30 * time.Second
+)
+
+// errBypass says that the store is not asked at present.
+var errBypass = errors.New("the store is bypassed after errors")
+
+// allow is errBypass while the store is bypassed.
+func (d *disk) allow() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.errors < diskErrors {
+		return nil
+	}
+	now := d.now()
+	if now.Before(d.until) {
+		return errBypass
+	}
+	d.until = now.Add(diskPause) // this one is the probe
+	return nil
+}
+
+// note takes the outcome of a write; a full store is no error of the disk.
+func (d *disk) note(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case err == nil:
+		if d.errors >= diskErrors {
+			d.log.Info("store can be written again")
+		}
+		d.errors = 0
+	case errors.Is(err, store.ErrFull), errors.Is(err, errBypass):
+	default:
+		if d.errors++; d.errors >= diskErrors {
+			d.until = d.now().Add(diskPause)
+		}
+		if d.errors == diskErrors {
+			d.log.Error("store is bypassed, answers pass through", "errors", d.errors, "err", err)
+		}
+	}
+}

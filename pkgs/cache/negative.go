@@ -1,0 +1,107 @@
+package cache
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+)
+
+// negative is a remembered 404 or 410.
+type negative struct {
+	entry *exchange.Entry
+	body  []byte
+}
+
+// maxNegativeBody is how much of an origin's error page is kept, in bytes.
+const maxNegativeBody = 1 << 10
+
+func (n negative) response(left time.Duration) *exchange.Response {
+	return &exchange.Response{
+		Entry:   n.entry,
+		Body:    io.NopCloser(bytes.NewReader(n.body)),
+		Outcome: exchange.Outcome{Hit: true, TTL: left, HasTTL: true, Detail: "negative"},
+	}
+}
+
+// remember keeps a 404 or 410 for as long as the policy says. Any other status is not kept.
+func (c *Cache) remember(req *exchange.Request, e *exchange.Entry, body []byte) {
+	if e.Status != http.StatusNotFound && e.Status != http.StatusGone || req.Policy.Negative <= 0 {
+		return
+	}
+	if len(body) > maxNegativeBody || len(body) == 0 {
+		short := *e
+		short.Header = http.Header{"Content-Type": {"text/plain; charset=utf-8"}}
+		body = []byte("not found on any mirror\n")
+		short.Size = int64(len(body))
+		e = &short
+	}
+	c.negative.put(req.Key, negative{e, body}, c.now().Add(req.Policy.Negative))
+}
+
+// An expiring is a bounded map whose values are good until a time. When it is
+// full, expired values go first, then arbitrary ones.
+type expiring[V any] struct {
+	max int
+
+	mu sync.Mutex
+	m  map[exchange.Key]dated[V]
+}
+
+type dated[V any] struct {
+	value V
+	until time.Time
+}
+
+func newExpiring[V any](max int) *expiring[V] {
+	return &expiring[V]{max: max, m: map[exchange.Key]dated[V]{}}
+}
+
+// get is the key's value if it is good now, and for how long yet.
+func (x *expiring[V]) get(key exchange.Key, now time.Time) (v V, left time.Duration, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	d, ok := x.m[key]
+	if !ok || !now.Before(d.until) {
+		return v, 0, false
+	}
+	return d.value, d.until.Sub(now), true
+}
+
+// last is the key's value, good or not.
+func (x *expiring[V]) last(key exchange.Key) (V, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	d, ok := x.m[key]
+	return d.value, ok
+}
+
+func (x *expiring[V]) put(key exchange.Key, v V, until time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if _, ok := x.m[key]; !ok && len(x.m) >= x.max {
+		// Map order is random: among a few, the one that ends first goes.
+		var victim exchange.Key
+		var soonest time.Time
+		looked := 0
+		for k, d := range x.m {
+			if soonest.IsZero() || d.until.Before(soonest) {
+				victim, soonest = k, d.until
+			}
+			if looked++; looked == 8 {
+				break
+			}
+		}
+		delete(x.m, victim)
+	}
+	x.m[key] = dated[V]{v, until}
+}
+
+func (x *expiring[V]) delete(key exchange.Key) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.m, key)
+}
