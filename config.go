@@ -44,7 +44,7 @@ type Upstream struct {
 	// Base URL, http or https. Its path is put before the mapped path; a trailing
 	// slash makes no difference. user:password@ is the same as username and
 	// password, and is not part of Server after Load. Required.
-	Server URL `yaml:"server"`
+	Server URL `yaml:"server,required"`
 
 	Path Path `yaml:"path"`
 
@@ -100,7 +100,7 @@ type Path struct {
 
 // Checker is a condition on an answer's head.
 type Checker struct {
-	// Accepted status codes. Default [200]. Of 200 to 299.
+	// Accepted status codes, from 200 to 599. Default [200].
 	StatusCodes []int `yaml:"status-codes"`
 
 	// Fields that the answer must have.
@@ -109,14 +109,14 @@ type Checker struct {
 
 // HeaderCheck is a condition on one header field.
 type HeaderCheck struct {
-	Name  string `yaml:"name"`  // of the field, in any letter case. Required
+	Name  string `yaml:"name,required"` // of the field, in any letter case.
 	Match Regexp `yaml:"match"` // one of its values must match. Absent: the field must exist
 }
 
 // PriorityGroup gives the paths that match a priority. Mirrors of a higher one are
 // asked first; the next lower ones join when they fail or are slow.
 type PriorityGroup struct {
-	Match    Regexp `yaml:"match"`    // against the request path, unanchored. Required
+	Match    Regexp `yaml:"match,required"` // against the request path, unanchored.
 	Priority int    `yaml:"priority"` // default 0; may be negative
 }
 
@@ -157,8 +157,8 @@ type Cache struct {
 
 // Policy is the freshness of the paths that match.
 type Policy struct {
-	Match        Regexp   `yaml:"match"`         // against the request path, unanchored. Required
-	RefreshAfter Duration `yaml:"refresh-after"` // never: immutable, not asked for again. Required
+	Match        Regexp   `yaml:"match,required"` // against the request path, unanchored.
+	RefreshAfter Duration `yaml:"refresh-after,required"` // never: immutable, not asked for again.
 }
 
 // Storage is where entries live.

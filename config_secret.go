@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"syscall"
 )
 
 const maxSecret = 64 << 10
@@ -48,7 +49,7 @@ func (s *Secret) set(value string) error {
 }
 
 func (s *Secret) read(name string) error {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not hold up the start
 	if err != nil {
 		return err
 	}

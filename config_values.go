@@ -1,7 +1,6 @@
 package cacheproxy
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -403,5 +402,5 @@ func notOneOf(s string, names ...string) error {
 		return fmt.Errorf("%q is unknown, only %s is known", s, names[0])
 	}
 	last := len(names) - 1
-	return fmt.Errorf("%q is none of %s or %s", s, strings.Join(names[:last], ", "), cmp.Or(names[last], "''"))
+	return fmt.Errorf("%q is none of %s or %s", s, strings.Join(names[:last], ", "), names[last])
 }
