@@ -125,7 +125,7 @@ func (x *exchange) answer() (keep bool) {
 // content sends n bytes from off on, and what ends them.
 func (x *exchange) content(off, n int64) (keep bool) {
 	r := &x.reply
-	step, pause := int64(64<<10), time.Duration(0)
+	step, pause := int64(256<<10), time.Duration(0)
 	if r.Rate > 0 {
 		step = max(1, min(step, r.Rate/50))
 		pause = time.Duration(step) * time.Second / time.Duration(r.Rate)
