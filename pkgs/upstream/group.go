@@ -1,0 +1,119 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+)
+
+// A Group is mirrors of the same content, raced. It is safe for concurrent use.
+type Group struct {
+	options Options
+	mirrors []*mirror
+	legs    sync.WaitGroup // those running beside their Get
+}
+
+var _ exchange.Source = (*Group)(nil)
+
+// New makes a group. It asks nobody yet.
+func New(o Options) (*Group, error) {
+	o.setDefaults()
+	g := &Group{options: o}
+	if len(o.Mirrors) == 0 {
+		return nil, errors.New("a group needs a mirror")
+	}
+	switch o.Race.Mode {
+	case Adaptive, All, Ordered:
+	default:
+		return nil, fmt.Errorf("race mode %q: want %s, %s or %s", o.Race.Mode, Adaptive, All, Ordered)
+	}
+	if l := o.Limits; min(l.Dial, l.TLS, l.Header, l.Idle) < 0 || l.HeaderBytes < 0 {
+		return nil, errors.New("limits: neither times nor header bytes can be negative")
+	}
+	guard := newGuard(&g.options)
+	for i := range o.Mirrors {
+		m, err := newMirror(i, &g.options, guard)
+		if err != nil {
+			return nil, fmt.Errorf("mirror %d: %w", i, err)
+		}
+		g.mirrors = append(g.mirrors, m)
+	}
+	return g, nil
+}
+
+// Mirrors lists the base URLs in the operator's order, without credentials, as
+// they stand in [exchange.Entry.Mirror].
+func (g *Group) Mirrors() []string {
+	bases := make([]string, len(g.mirrors))
+	for i, m := range g.mirrors {
+		bases[i] = m.base
+	}
+	return bases
+}
+
+// Close drops idle connections and waits for what the losers of races leave
+// behind. No Get may be running; bodies that callers still hold stay readable.
+func (g *Group) Close() {
+	g.legs.Wait()
+	for _, m := range g.mirrors {
+		m.own.CloseIdleConnections()
+		m.away.CloseIdleConnections()
+	}
+}
+
+// Get races the mirrors that have the path. No such mirror is [fs.ErrNotExist];
+// any other failure is an [*exchange.Error]. A 404, 410 or 403 is a response if
+// all mirrors agree on it; a 304 if the request has an entry to validate. ctx
+// governs the body too.
+func (g *Group) Get(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+	tiers, n, err := g.plan(req)
+	if err != nil {
+		return nil, err
+	}
+	r := &race{group: g, req: req, tiers: tiers, candidates: n}
+	return r.run(ctx)
+}
+
+// A candidate is a mirror that has the path, and where.
+type candidate struct {
+	mirror   *mirror
+	url      *url.URL
+	priority int
+}
+
+// plan lists who may be asked, in tiers: all of one are asked before any of the next.
+func (g *Group) plan(req *exchange.Request) (tiers [][]candidate, n int, err error) {
+	canonical, _, _ := strings.Cut(req.Key.Path, "?")
+	path, query, _ := strings.Cut(req.Target, "?")
+	all := make([]candidate, 0, len(g.mirrors))
+	for _, m := range g.mirrors {
+		if u := m.locate(canonical, path, query); u != nil {
+			all = append(all, candidate{m, u, m.priority(canonical)})
+		}
+	}
+	if len(all) == 0 {
+		return nil, 0, fmt.Errorf("no mirror has %v: %w", req.Key, fs.ErrNotExist)
+	}
+	if g.options.Race.Mode == Ordered {
+		for i := range all {
+			tiers = append(tiers, all[i:i+1])
+		}
+		return tiers, len(all), nil
+	}
+	slices.SortStableFunc(all, func(a, b candidate) int { return b.priority - a.priority })
+	from := 0
+	for i := range all {
+		if all[i].priority != all[from].priority {
+			tiers = append(tiers, all[from:i])
+			from = i
+		}
+	}
+	return append(tiers, all[from:]), len(all), nil
+}

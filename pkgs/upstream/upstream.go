@@ -1,0 +1,152 @@
+// Package upstream asks mirrors: a [Group] of base URLs with the same content
+// is an [exchange.Source].
+//
+// For every request the candidates, the mirrors whose path mapping matches, are
+// asked side by side (a race); each asks on a leg of its own, and the first
+// good answer wins. What is good, an operator's checkers say. A mirror that
+// answers fast but badly never beats one that is still pending, and when
+// nobody wins the verdict weighs what all of them said.
+//
+// Everything a mirror sends is foreign: redirects are followed by hand, under
+// a limit, to public addresses only; header fields that concern one connection,
+// one client or a front server are dropped on receipt; bodies are watched for
+// idleness and a minimum rate, never for their total time.
+//
+// It does not store, share or revalidate anything, sends nothing of the client
+// but what [exchange.Request.Header] says, and never joins bytes of two mirrors.
+package upstream
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"time"
+)
+
+// Options describe a group. Only Mirrors is required.
+type Options struct {
+	Mirrors []Mirror // in the operator's order, which is their index in logs
+	Race    Race
+	Limits  Limits
+	Allowed Allowed
+
+	// Spool makes a temporary file that is already unlinked, for what
+	// candidates of a race by bandwidth deliver beyond 64 KiB. Nil, or an
+	// error: such a race is decided at 64 KiB.
+	Spool func() (*os.File, error)
+
+	Via       string // this proxy in the Via field (RFC 9110 §7.6.3): "1.1 " comes before it; "" sends none
+	UserAgent string // sent unless a request has its own; "" sends none
+	Hub       string // for logs
+
+	Log *slog.Logger     // nil: none
+	Now func() time.Time // nil: time.Now. Only for the times in entries
+}
+
+// A Mirror is one of several upstreams with the same content.
+type Mirror struct {
+	Server *url.URL // http or https; with or without a base path and trailing slash; userinfo counts as Username and Password
+
+	// Path maps a request's path to the mirror's. A path that Match does not
+	// match is not asked here. Either part empty: every path, unchanged.
+	Path struct {
+		Match   *regexp.Regexp // unanchored
+		Replace string         // template of [regexp.Regexp.Expand]
+	}
+
+	Checkers        []Checker      // all must hold for an answer to be good
+	AllowedRedirect *regexp.Regexp // each hop's URL must match; nil: any public target
+	Priorities      []Priority     // the first that matches the path counts, else 0
+
+	Username, Password string // basic authentication
+	Token              string // bearer token, if there is no Username
+	Header             map[string]string
+
+	Proxy       *url.URL         // http, https or socks5; nil: HTTP_PROXY, HTTPS_PROXY and NO_PROXY
+	CA          []byte           // PEM; trusted instead of the system's roots. Hops elsewhere trust both
+	Certificate *tls.Certificate // of this client; not shown to redirect targets
+
+	MaxConnections int // 0: 64
+}
+
+// A Checker says what a good answer looks like.
+type Checker struct {
+	StatusCodes []int // if no checker has any: 200
+	Headers     []HeaderCheck
+}
+
+// A HeaderCheck demands a header field.
+type HeaderCheck struct {
+	Name  string         // in any letter case
+	Match *regexp.Regexp // of one of its values; nil: the field must exist
+}
+
+// A Priority ranks a mirror for some paths; higher is asked first.
+type Priority struct {
+	Match    *regexp.Regexp
+	Priority int
+}
+
+// The modes of a race.
+const (
+	Adaptive = "adaptive" // a group at once; the first good head wins. The default
+	All      = "all"      // a group at once; the first to deliver FirstChunk bytes, or its whole body, wins
+	Ordered  = "ordered"  // every mirror is a group of its own, in the operator's order
+)
+
+// Race says how candidates compete.
+type Race struct {
+	Mode       string // "": Adaptive
+	FirstChunk int64  // bytes, in mode All. 0: 50 MiB
+	Chunk      int64  // read size in mode All, at most 64 KiB in effect. 0: 1 MiB
+}
+
+// Limits bound what a mirror may cost. Zero is the default; negative is none,
+// where none is possible.
+type Limits struct {
+	Dial        time.Duration // to connect, name resolution included; 3 s
+	TLS         time.Duration // handshake; 5 s
+	Header      time.Duration // from request to head; 15 s
+	Idle        time.Duration // between two bytes of a body; 30 s
+	MinRate     int64         // bytes a second of a body, over 60 s; 1 KiB; may be negative
+	HeaderBytes int64         // of a response; 64 KiB
+	Redirects   int           // hops; 5; may be negative
+}
+
+// Allowed are targets that redirects may lead to though their addresses are not
+// public. Configured servers and proxies need no mention. (Resolvers that answer
+// with "fake" addresses, 198.18.0.0/15 as a rule, do need one.)
+type Allowed struct {
+	Prefixes []netip.Prefix
+	Hosts    []string // suffixes at a label's border: example.org covers a.example.org
+}
+
+func (o *Options) setDefaults() {
+	or(&o.Race.Mode, Adaptive)
+	or(&o.Race.FirstChunk, 50<<20)
+	or(&o.Race.Chunk, 1<<20)
+	or(&o.Limits.Dial, 3*time.Second)
+	or(&o.Limits.TLS, 5*time.Second)
+	or(&o.Limits.Header, 15*time.Second)
+	or(&o.Limits.Idle, 30*time.Second)
+	or(&o.Limits.MinRate, 1<<10)
+	or(&o.Limits.HeaderBytes, 64<<10)
+	or(&o.Limits.Redirects, 5)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+// or sets *p to v if it is zero.
+func or[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
