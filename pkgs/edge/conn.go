@@ -1,0 +1,37 @@
+package edge
+
+import (
+	"context"
+	"net"
+	"net/http"
+)
+
+type connKey struct{}
+
+// ConnContext is for [http.Server.ConnContext]: it lets an aborted response
+// reset its HTTP/1 connection. Without it such a connection is closed in the
+// ordinary way, which a client may take for the end of a body without length.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// reset makes the close that follows a TCP reset, with what is still unsent
+// thrown away. Only an HTTP/1 connection is the request's own: on HTTP/2 the
+// panic alone resets the stream, and the others go on.
+func reset(r *http.Request) {
+	if r.ProtoMajor != 1 {
+		return
+	}
+	c, _ := r.Context().Value(connKey{}).(net.Conn)
+	for c != nil {
+		switch conn := c.(type) {
+		case interface{ SetLinger(int) error }:
+			_ = conn.SetLinger(0) // fails on a dead connection only
+			return
+		case interface{ NetConn() net.Conn }: // *tls.Conn, or a listener's wrapper
+			c = conn.NetConn()
+		default:
+			return
+		}
+	}
+}

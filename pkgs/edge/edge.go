@@ -1,0 +1,168 @@
+// Package edge is HTTP toward clients: it refuses what no hub should see, asks
+// the hub what a request means, asks the source for it, and writes the response
+// as RFC 9110 has it: preconditions, ranges, HEAD, or a path for the web server
+// in front.
+//
+//	guard → hub.Parse → Source.Get → respond → body
+//
+// Its one promise: what a client can take for complete is complete. A body that
+// fails after its head was sent ends in a reset of the connection (RST on
+// HTTP/1, RST_STREAM on HTTP/2), never in a clean end; for HTTP/1 that needs
+// [ConnContext] in the server.
+//
+// It stores nothing, judges no freshness and knows no upstream.
+package edge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+)
+
+// Options of a handler. Hub and Source are required.
+type Options struct {
+	Hub    hub.Hub
+	Source exchange.Source // the whole chain behind the edge
+
+	Name string // of this cache in Cache-Status (RFC 9211 §2), a token; "" is "cache-proxy"
+
+	// Via is this instance's own name in Via (RFC 9110 §7.6.3), a token: responses
+	// carry it, and a request that does has come round in a circle. "" is none.
+	Via string
+
+	Accel  Accel
+	Limits Limits
+
+	// WriteTimeout is how long a client may take nothing, and the time over which
+	// MinRate, in bytes a second, is measured. No WriteTimeout is no limit at all;
+	// no MinRate is 1 KiB. Time in which there is nothing to send does not count.
+	WriteTimeout time.Duration
+	MinRate      int64
+
+	Log *slog.Logger     // nil: nothing is logged
+	Now func() time.Time // for Age; nil is time.Now
+}
+
+// Limits of a request; 0 is the default.
+type Limits struct {
+	Target int // bytes of the request target: 8 KiB
+	Fields int // header field lines: 100
+	Ranges int // ranges of a request, above which the whole is sent: 16
+}
+
+// New makes the handler of one mounted hub. The path of its requests is relative
+// to the mount, in URL.Path and URL.RawPath alike, as [http.StripPrefix] does it.
+func New(opts Options) http.Handler {
+	if opts.Hub == nil || opts.Source == nil {
+		panic("edge: Options need a Hub and a Source")
+	}
+	if opts.Name == "" {
+		opts.Name = "cache-proxy"
+	}
+	if opts.Limits.Target == 0 {
+		opts.Limits.Target = 8 << 10
+	}
+	if opts.Limits.Fields == 0 {
+		opts.Limits.Fields = 100
+	}
+	if opts.Limits.Ranges == 0 {
+		opts.Limits.Ranges = 16
+	}
+	if opts.MinRate == 0 {
+		opts.MinRate = 1 << 10
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	e := &edge{Options: opts}
+	if opts.Via != "" {
+		e.via = []string{"1.1 " + opts.Via}
+	}
+	e.failed = []string{opts.Name + "; detail=failed"}
+	return e
+}
+
+// An edge is immutable.
+type edge struct {
+	Options
+	via, failed []string // constant values of Via and Cache-Status; nil is none
+}
+
+func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	out := newWriter(w, r, e.WriteTimeout, e.MinRate)
+	out.begin()
+	e.serve(out, r)
+	out.finish()
+}
+
+// serve answers r. Where it cannot keep the promise of a response begun, it
+// panics with [http.ErrAbortHandler].
+func (e *edge) serve(out *writer, r *http.Request) {
+	if err := e.guard(r); err != nil {
+		e.refuse(out, r, "", err)
+		return
+	}
+	req, err := e.Hub.Parse(r)
+	if err != nil {
+		e.refuse(out, r, "", err)
+		return
+	}
+	req.Head = r.Method == http.MethodHead
+	req.Client.Addr = peer(r)
+
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	resp, err := e.Source.Get(ctx, req)
+	if err != nil {
+		e.refuse(out, r, req.Key.String(), err)
+		return
+	}
+	err = e.respond(out, r, req, resp)
+	if err == nil {
+		resp.Body.Close()
+		return
+	}
+	// Whoever shares the transfer learns from the context, done before Close,
+	// that this client did not get it all.
+	cancel(err)
+	resp.Body.Close()
+	if lost := (*lostError)(nil); errors.As(err, &lost) {
+		e.Log.Debug("client lost", "key", req.Key.String(), "err", err)
+	} else {
+		e.Log.Warn("response cut", "key", req.Key.String(), "mirror", resp.Entry.Mirror, "err", err)
+	}
+	reset(r)
+	panic(http.ErrAbortHandler)
+}
+
+// refuse answers with an error, and logs those that are not the client's.
+func (e *edge) refuse(w http.ResponseWriter, r *http.Request, key string, err error) {
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		panic(http.ErrAbortHandler) // nobody is left to read it
+	}
+	h := w.Header()
+	h["Cache-Status"] = e.failed
+	if e.via != nil {
+		h["Via"] = e.via
+	}
+	if status := Refuse(w, r, err); status >= 500 {
+		e.Log.Warn("request failed", "key", key, "status", status, "err", err)
+	} else {
+		e.Log.Debug("request refused", "key", key, "status", status, "err", err)
+	}
+}
+
+// peer is the address of the other end of the connection; zero on a unix socket.
+func peer(r *http.Request) netip.Addr {
+	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return addr.Addr().Unmap().WithZone("")
+}

@@ -1,0 +1,103 @@
+package edge
+
+import (
+	"net/http"
+	"strings"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+)
+
+// guard refuses what net/http lets through and no hub should see. The path
+// itself is the hub's to judge (hub.Path).
+func (e *edge) guard(r *http.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return refusal(http.StatusMethodNotAllowed, "")
+	}
+	switch {
+	case hasBody(r):
+		// A GET's body has no meaning (RFC 9110 §9.3.1), but may smuggle a request.
+		// Content-Length beside Transfer-Encoding ends here too.
+		return refusal(http.StatusBadRequest, "request with a body")
+	case len(r.RequestURI) > e.Limits.Target:
+		return refusal(http.StatusRequestURITooLong, "")
+	case r.RequestURI != "" && r.RequestURI[0] != '/', r.URL.Host != "", r.URL.Scheme != "":
+		// An absolute target (RFC 9112 §3.2.2) is for a forward proxy, which this is not.
+		return refusal(http.StatusBadRequest, "absolute request target")
+	case !validHost(r.Host) && (r.Host != "" || r.ProtoAtLeast(1, 1)):
+		return refusal(http.StatusBadRequest, "bad host")
+	}
+	fields := 0
+	for _, values := range r.Header {
+		fields += len(values)
+	}
+	if fields > e.Limits.Fields {
+		return refusal(http.StatusRequestHeaderFieldsTooLarge, "")
+	}
+	if e.Via != "" && loops(r.Header["Via"], e.Via) {
+		return refusal(http.StatusLoopDetected, "")
+	}
+	return nil
+}
+
+func refusal(status int, message string) error {
+	return &exchange.Error{Status: status, Message: message}
+}
+
+// hasBody says whether r announces one, of whatever length.
+func hasBody(r *http.Request) bool {
+	return r.ContentLength != 0 || len(r.TransferEncoding) > 0
+}
+
+// loops says whether one of the members of Via was received by us: a member is
+// "protocol received-by (comment)", RFC 9110 §7.6.3.
+func loops(via []string, self string) bool {
+	for _, line := range via {
+		for member := range strings.SplitSeq(line, ",") {
+			_, by, _ := strings.Cut(strings.TrimLeft(member, " \t"), " ")
+			by = strings.TrimLeft(by, " \t")
+			if i := strings.IndexAny(by, " \t("); i >= 0 {
+				by = by[:i]
+			}
+			if strings.EqualFold(by, self) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// validHost checks host[:port] more strictly than RFC 3986 §3.2.2: what stands
+// in it may end up in links, so it is letters, digits, ".-_", or an IPv6 address.
+func validHost(host string) bool {
+	if host == "" || len(host) > 255+6 {
+		return false
+	}
+	var port string
+	if host[0] == '[' {
+		end := strings.IndexByte(host, ']')
+		if end < 0 || !consists(host[1:end], "0123456789abcdefABCDEF:.") {
+			return false
+		}
+		host, port = host[1:end], host[end+1:]
+	} else {
+		if i := strings.IndexByte(host, ':'); i >= 0 {
+			host, port = host[:i], host[i:]
+		}
+		if !consists(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") {
+			return false
+		}
+	}
+	if port == "" {
+		return host != ""
+	}
+	return host != "" && port[0] == ':' && len(port) <= 6 && consists(port[1:], "0123456789")
+}
+
+func consists(s, of string) bool {
+	for i := range len(s) {
+		if strings.IndexByte(of, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,83 @@
+package edge
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+)
+
+// respond writes the response to r. An error means that it was begun and cannot
+// be completed.
+func (e *edge) respond(w *writer, r *http.Request, req *exchange.Request, resp *exchange.Response) error {
+	h, entry := w.Header(), resp.Entry
+	e.header(h, req, resp)
+	w.flush = !resp.Outcome.Hit
+	if entry.Status != http.StatusOK {
+		return replay(w, r, resp)
+	}
+
+	body, ranged := resp.Body.(io.ReadSeeker)
+	ranged = (ranged || req.Head) && entry.Size >= 0 // the empty body of a HEAD says nothing of the GET's
+	if ranged {
+		h["Accept-Ranges"] = []string{"bytes"}
+	}
+	switch precondition(r.Header, h) {
+	case http.StatusNotModified:
+		dropContent(h)
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	case http.StatusPreconditionFailed:
+		dropContent(h)
+		writeText(w, r, http.StatusPreconditionFailed, "")
+		return nil
+	}
+	if !req.Head {
+		if e.accelerate(w, r, resp.Body) {
+			return nil
+		}
+		// Ranges are defined for GET only (RFC 9110 §14.2), and not for two fields of them.
+		if field := r.Header["Range"]; ranged && len(field) == 1 && ifRange(r.Header, h) {
+			ranges, err := parseRange(field[0], entry.Size, e.Limits.Ranges)
+			if err != nil {
+				dropContent(h)
+				h["Content-Range"] = []string{"bytes */" + strconv.FormatInt(entry.Size, 10)}
+				writeText(w, r, http.StatusRequestedRangeNotSatisfiable, "")
+				return nil
+			}
+			if ranges != nil {
+				return sendRanges(w, body, ranges, entry.Size)
+			}
+		}
+	}
+	return sendWhole(w, r, resp)
+}
+
+// replay sends a response other than 200 as it came. An error without content of
+// its own gets ours, since every error has some.
+func replay(w *writer, r *http.Request, resp *exchange.Response) error {
+	status := resp.Entry.Status
+	if status >= 400 && resp.Entry.Size <= 0 {
+		dropContent(w.Header())
+		writeText(w, r, status, "")
+		return nil
+	}
+	if status == http.StatusNoContent || status == http.StatusNotModified {
+		w.WriteHeader(status)
+		return nil
+	}
+	return sendWhole(w, r, resp)
+}
+
+func sendWhole(w *writer, r *http.Request, resp *exchange.Response) error {
+	size := resp.Entry.Size
+	if size >= 0 {
+		w.Header()["Content-Length"] = []string{strconv.FormatInt(size, 10)}
+	}
+	w.WriteHeader(resp.Entry.Status)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	return copyBody(w, resp.Body, size)
+}

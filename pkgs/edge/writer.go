@@ -1,0 +1,180 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	copyPiece = 64 << 10 // of a body through memory
+	filePiece = 1 << 20  // of a file through sendfile
+
+	// Up to this a file is read, and written in one go with the head: a system
+	// call and a packet less than the head and sendfile.
+	smallFile = 16 << 10
+)
+
+var errSlow = errors.New("slower than the minimum rate")
+
+var buffers = sync.Pool{New: func() any { return new([copyPiece]byte) }}
+
+// A writer is the client's end of a response. It gives up a client that takes
+// nothing within the timeout, or less than the minimum rate; time in which there
+// is nothing to write does not count. It belongs to the request's goroutine.
+type writer struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	file    io.ReaderFrom // reaches sendfile; nil where there is none
+	http2   bool
+
+	timeout time.Duration // 0: there is none
+	minRate int64         // bytes a second
+	spent   time.Duration // in writing bytes
+	bytes   int64         // since the rate was last found good
+
+	flush bool  // after each write, since nobody knows when the next one comes
+	err   error // of the client's connection; nothing is written after it
+}
+
+var _ io.ReaderFrom = (*writer)(nil)
+
+func newWriter(w http.ResponseWriter, r *http.Request, timeout time.Duration, minRate int64) *writer {
+	out := &writer{
+		ResponseWriter: w,
+		control:        http.NewResponseController(w),
+		http2:          r.ProtoMajor >= 2,
+		timeout:        timeout,
+		minRate:        minRate,
+	}
+	if r.ProtoMajor == 1 && r.TLS == nil { // else ReadFrom is a loop as ours, but without deadlines
+		out.file, _ = w.(io.ReaderFrom)
+	}
+	return out
+}
+
+// begin gives the client the timeout anew, before a write.
+func (w *writer) begin() (start time.Time) {
+	if w.timeout > 0 {
+		start = time.Now()
+		if w.control.SetWriteDeadline(start.Add(w.timeout)) != nil {
+			w.timeout = 0 // not supported: not asked again
+		}
+	}
+	return start
+}
+
+// end accounts for a write of n bytes.
+func (w *writer) end(start time.Time, n int64, err error) error {
+	if w.timeout > 0 && err == nil {
+		w.bytes += n
+		w.spent += time.Since(start)
+		if w.spent >= w.timeout {
+			if float64(w.bytes) < float64(w.minRate)*w.spent.Seconds() {
+				err = errSlow
+			}
+			w.bytes, w.spent = 0, 0
+		}
+	}
+	w.err = err
+	return err
+}
+
+// finish sends what is buffered and takes the deadline off the connection, which
+// goes on to other requests and handlers. A stream of HTTP/2 has its own, and
+// ends here. (The last chunk of a body without length, five bytes, comes after
+// it and has none.)
+func (w *writer) finish() {
+	if w.timeout > 0 && !w.http2 && w.control.Flush() == nil {
+		_ = w.control.SetWriteDeadline(time.Time{}) // supported, as begin found
+	}
+}
+
+// piece is how much a client of exactly the minimum rate takes within the
+// timeout, for net/http is of no use after a deadline in mid-write.
+func (w *writer) piece() int {
+	if w.timeout <= 0 {
+		return copyPiece
+	}
+	return int(min(max(float64(w.minRate)*w.timeout.Seconds(), 4<<10), copyPiece))
+}
+
+// Write writes p.
+func (w *writer) Write(p []byte) (int, error) {
+	written := 0
+	for piece := w.piece(); written < len(p); {
+		if w.err != nil {
+			return written, w.err
+		}
+		start := w.begin()
+		n, err := w.ResponseWriter.Write(p[written:min(written+piece, len(p))])
+		if err == nil && w.flush {
+			if err = w.control.Flush(); errors.Is(err, http.ErrNotSupported) {
+				w.flush, err = false, nil
+			}
+		}
+		written += n
+		if err := w.end(start, int64(n), err); err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// ReadFrom writes r to its end: by sendfile if it is an [io.LimitedReader] over
+// a file, as [io.CopyN] makes one.
+func (w *writer) ReadFrom(r io.Reader) (written int64, err error) {
+	if limited, ok := r.(*io.LimitedReader); ok && w.file != nil && limited.N > smallFile {
+		if _, ok := limited.R.(syscall.Conn); ok {
+			return w.sendFile(limited)
+		}
+	}
+	buf := buffers.Get().(*[copyPiece]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := r.Read(buf[:])
+		if n > 0 {
+			m, err := w.Write(buf[:n])
+			written += int64(m)
+			if err != nil {
+				return written, err
+			}
+		}
+		if err == io.EOF {
+			return written, nil
+		}
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+// sendFile is ReadFrom of a file. The first piece is small, since the head goes
+// with it and a deadline there is final; later ones may go on behind a deadline,
+// for nothing is buffered then and the kernel says how far it came.
+func (w *writer) sendFile(r *io.LimitedReader) (written int64, err error) {
+	for size := int64(w.piece()); r.N > 0; size = filePiece {
+		if w.err != nil {
+			return written, w.err
+		}
+		piece := io.LimitedReader{R: r.R, N: min(r.N, size)}
+		start := w.begin()
+		n, err := w.file.ReadFrom(&piece)
+		if written > 0 && n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = nil // slow: the rate decides
+		}
+		written += n
+		r.N -= n
+		if err := w.end(start, n, err); err != nil {
+			return written, err
+		}
+		if n == 0 {
+			return written, nil // the file is shorter than it was
+		}
+	}
+	return written, nil
+}
