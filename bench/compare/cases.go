@@ -1,0 +1,313 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const mib = 1 << 20
+
+// servers starts nginx, and cache-proxy where there is a binary of it.
+func (b *bench) servers(config string, nginxOf []*process, mirrors ...*process) ([]*process, error) {
+	nginx, err := b.startNginx(nginxOf...)
+	if err != nil {
+		return nil, err
+	}
+	if b.proxy == "" {
+		return []*process{nginx}, nil
+	}
+	proxy, err := b.startProxy(config, mirrors...)
+	if err != nil {
+		return nil, err
+	}
+	return []*process{nginx, proxy}, nil
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d.Microseconds())/1000) }
+
+func (b *bench) stubs(args ...[]string) ([]*process, error) {
+	var all []*process
+	for _, a := range args {
+		p, err := b.startStub(a...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// firstByte is a: what a cold miss adds to the fastest of three mirrors.
+func (b *bench) firstByte() error {
+	fmt.Println("a. cold miss, 64 KiB, mirrors at 5, 20 and 40 ms: time to first byte")
+	mirrors, err := b.stubs([]string{"-delay", "20ms"}, []string{"-delay", "5ms"}, []string{"-delay", "40ms"})
+	if err != nil {
+		return err
+	}
+	fastest := mirrors[1]
+	servers, err := b.servers("", mirrors[1:2], mirrors...)
+	if err != nil {
+		return err
+	}
+	targets := append([]*process{fastest}, servers...)
+	times := make([][]time.Duration, len(targets))
+	clients := make([]*client, len(targets))
+	for i := range clients {
+		clients[i] = newClient(b.pattern)
+		defer clients[i].close()
+	}
+	n := 60 * b.rounds
+	for seed := range n {
+		for i, p := range targets {
+			g := clients[i].get(fmt.Sprintf("%s/a/%d-%d", p.url(), 64<<10, seed))
+			if g.err != nil {
+				return g.err
+			}
+			times[i] = append(times[i], g.ttfb())
+		}
+	}
+	direct := quantile(times[0], 0.5)
+	fmt.Printf("   %-12s median %s  p99 %s\n", "the mirror", ms(direct), ms(quantile(times[0], 0.99)))
+	for i, p := range servers {
+		median := quantile(times[i+1], 0.5)
+		fmt.Printf("   %-12s median %s  p99 %s  added %s\n", p.name, ms(median), ms(quantile(times[i+1], 0.99)), ms(median-direct))
+	}
+	return nil
+}
+
+// big is b: a gibibyte, cold.
+func (b *bench) big() error {
+	fmt.Println("b. 1 GiB cold miss")
+	const size = 1 << 30
+	mirrors, err := b.stubs(nil)
+	if err != nil {
+		return err
+	}
+	speeds := map[string][]float64{}
+	peaks, cpus := map[string][]float64{}, map[string][]float64{}
+	var order []string
+	for seed := range b.rounds {
+		servers, err := b.servers("", mirrors, mirrors...)
+		if err != nil {
+			return err
+		}
+		for _, p := range append([]*process{mirrors[0]}, servers...) {
+			name := p.name
+			if seed == 0 {
+				order = append(order, name)
+			}
+			c := newClient(b.pattern)
+			before := p.cpu()
+			g := c.get(fmt.Sprintf("%s/b/%d-%d", p.url(), size, seed))
+			c.close()
+			if g.err != nil {
+				return g.err
+			}
+			speeds[name] = append(speeds[name], float64(size)/mib/g.end.Sub(g.start).Seconds())
+			peaks[name] = append(peaks[name], p.peak())
+			cpus[name] = append(cpus[name], (p.cpu() - before).Seconds())
+		}
+		for _, p := range servers {
+			p.stop()
+		}
+	}
+	direct := quantile(speeds[order[0]], 0.5)
+	for i, name := range order {
+		speed := quantile(speeds[name], 0.5)
+		if i == 0 {
+			name = "direct"
+		}
+		fmt.Printf("   %-12s %5.0f MiB/s  %.2f of direct", name, speed, speed/direct)
+		if i > 0 {
+			fmt.Printf("  peak %.0f MiB  cpu %.2f s/GiB", quantile(peaks[order[i]], 1), quantile(cpus[order[i]], 0.5))
+		}
+		fmt.Println()
+	}
+	return nil
+}
+
+// shared is c: a hundred clients, one cold object.
+func (b *bench) shared() error {
+	fmt.Println("c. 100 clients, one cold 100 MiB object, mirror at 50 MiB/s")
+	for round := range min(b.rounds, 2) {
+		for _, name := range []string{"nginx", "cache-proxy"} {
+			if name == "cache-proxy" && b.proxy == "" {
+				continue
+			}
+			if err := b.share(name, round); err != nil {
+				return err
+			}
+			b.Close()
+		}
+	}
+	return nil
+}
+
+func (b *bench) share(name string, round int) error {
+	mirrors, err := b.stubs([]string{"-rate", strconv.Itoa(50 * mib)})
+	if err != nil {
+		return err
+	}
+	var p *process
+	if name == "nginx" {
+		p, err = b.startNginx(mirrors...)
+	} else {
+		p, err = b.startProxy("", mirrors...)
+	}
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	all := crowd(b.pattern, 100, same(fmt.Sprintf("%s/c/%d-%d", p.url(), 100*mib, round), 100))
+	took := time.Since(start)
+	if n, err := failures(all); n > 0 {
+		return fmt.Errorf("%s: %d of %d clients failed: %w", name, n, len(all), err)
+	}
+	_, bodies, _, err := stats(mirrors[0])
+	if err != nil {
+		return err
+	}
+	var firsts []time.Duration
+	for _, g := range all {
+		firsts = append(firsts, g.ttfb())
+	}
+	fmt.Printf("   %-12s upstream bodies %d  first byte: first %s, median %s, spread %s  all done %.2f s  peak %.0f MiB\n", name, bodies,
+		ms(quantile(firsts, 0)), ms(quantile(firsts, 0.5)), ms(quantile(firsts, 1)-quantile(firsts, 0)), took.Seconds(), p.peak())
+	return nil
+}
+
+// small is d: many small misses over five mirrors, and one mirror that hangs.
+func (b *bench) small() error {
+	fmt.Println("d. 50 clients, five mirrors, 4 KiB misses")
+	const count = 3000
+	mirrors, err := b.stubs(nil, nil, nil, nil, nil)
+	if err != nil {
+		return err
+	}
+	servers, err := b.servers("", mirrors, mirrors...)
+	if err != nil {
+		return err
+	}
+	rates := make([][]float64, len(servers))
+	for round := range b.rounds {
+		for i, p := range servers {
+			start := time.Now()
+			all := crowd(b.pattern, 50, counted(p.url()+"/d", 4096, round*count, count))
+			rates[i] = append(rates[i], count/time.Since(start).Seconds())
+			if n, err := failures(all); n > 0 {
+				return fmt.Errorf("%s: %d of %d failed: %w", p.name, n, len(all), err)
+			}
+		}
+	}
+	for i, p := range servers {
+		rate := quantile(rates[i], 0.5)
+		fmt.Printf("   %-12s %5.0f misses/s  %.2f of nginx  peak %.0f MiB\n", p.name, rate, rate/quantile(rates[0], 0.5), p.peak())
+	}
+	if b.proxy == "" {
+		return nil
+	}
+	return b.hung(mirrors[0])
+}
+
+// hung measures one path while many requests for another hang.
+func (b *bench) hung(good *process) error {
+	mute, err := b.startStub("-hang")
+	if err != nil {
+		return err
+	}
+	p, err := b.startProxy(fmt.Sprintf(`upstream:
+- {server: '%s', path: {match: '^/hung/(.*)', replace: '/$1'}}
+- {server: '%s', path: {match: '^/well/(.*)', replace: '/$1'}}
+`, mute.url(), good.url()))
+	if err != nil {
+		return err
+	}
+	for i := range 40 {
+		go newClient(b.pattern).get(fmt.Sprintf("%s/hung/%d-%d", p.url(), 4096, i)) // it ends with the proxy
+	}
+	for range 200 {
+		if n, _, _, err := stats(mute); err == nil && n > 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	c := newClient(b.pattern)
+	defer c.close()
+	var times []time.Duration
+	for i := range 200 {
+		g := c.get(fmt.Sprintf("%s/well/%d-%d", p.url(), 4096, i))
+		if g.err != nil {
+			return g.err
+		}
+		times = append(times, g.ttfb())
+	}
+	fmt.Printf("   40 requests hang: misses elsewhere take median %s, worst %s\n", ms(quantile(times, 0.5)), ms(quantile(times, 1)))
+	return nil
+}
+
+var perSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+
+// hits is e: what wrk gets of warm objects.
+func (b *bench) hits() error {
+	fmt.Println("e. hits, wrk, 64 connections kept alive")
+	wrk, err := exec.LookPath("wrk")
+	if err != nil {
+		return err
+	}
+	mirrors, err := b.stubs(nil)
+	if err != nil {
+		return err
+	}
+	servers, err := b.servers("", mirrors, mirrors...)
+	if err != nil {
+		return err
+	}
+	for _, size := range []int{1 << 10, 16 << 10, 256 << 10} {
+		rates, cpus := make([][]float64, len(servers)), make([][]float64, len(servers))
+		for range b.rounds {
+			for i, p := range servers {
+				address := fmt.Sprintf("%s/e/%d-1", p.url(), size)
+				if g := newClient(b.pattern).get(address); g.err != nil {
+					return g.err
+				}
+				before := p.cpu()
+				rate, err := load(wrk, address)
+				if err != nil {
+					return fmt.Errorf("%s: %w", p.name, err)
+				}
+				rates[i] = append(rates[i], rate)
+				cpus[i] = append(cpus[i], float64((p.cpu()-before).Microseconds())/(rate*wrkSeconds))
+			}
+		}
+		for i, p := range servers {
+			rate := quantile(rates[i], 0.5)
+			fmt.Printf("   %3d KiB  %-12s %7.0f req/s  %.2f of nginx  cpu %.1f µs/req  peak %.0f MiB\n", size>>10, p.name, rate, rate/quantile(rates[0], 0.5),
+				quantile(cpus[i], 0.5), p.peak())
+		}
+	}
+	return nil
+}
+
+const wrkSeconds = 4
+
+// load is the requests a second that wrk reports; an answer that is no 200 is an error.
+func load(wrk, address string) (float64, error) {
+	out, err := exec.Command(wrk, "-t1", "-c64", fmt.Sprintf("-d%ds", wrkSeconds), address).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("wrk: %w: %s", err, out)
+	}
+	if bytes.Contains(out, []byte("Non-2xx")) || strings.Contains(string(out), "Socket errors") {
+		return 0, fmt.Errorf("wrk: %s", out)
+	}
+	m := perSecond.FindSubmatch(out)
+	if m == nil {
+		return 0, errors.New("wrk reports no rate")
+	}
+	return strconv.ParseFloat(string(m[1]), 64)
+}
