@@ -17,10 +17,10 @@ import (
 
 // A lab starts programs, and ends every one of them with Close.
 type lab struct {
-	dir     string // everything that is written lies here
-	proxy   string // the binary of cache-proxy
-	stub    string // and of the stub
-	nginx   string
+	dir   string // everything that is written lies here
+	proxy string // the binary of cache-proxy
+	stub  string // and of the stub
+	nginx string
 
 	mu      sync.Mutex
 	running []*process // guarded by mu

@@ -19,20 +19,28 @@ import (
 
 var method = regexp.MustCompile(`^[A-Z]+$`)
 
-// do carries out one line.
-func (r *run) do(l line) error {
-	word, args := l.words[0], l.words[1:]
+// known says whether there is such a command, and words enough for it.
+func (l line) known() error {
+	word := l.words[0]
 	if method.MatchString(word) {
-		return r.request(l, 1, l.words)
+		return nil
 	}
 	c, ok := commands[word]
 	if !ok {
 		return l.errorf("unknown command %q", word)
 	}
-	if len(args) < c.args {
+	if len(l.words)-1 < c.args {
 		return l.errorf("%s wants %d words behind it", word, c.args)
 	}
-	return c.do(r, l, args)
+	return nil
+}
+
+// do carries out one line, which is known.
+func (r *run) do(l line) error {
+	if method.MatchString(l.words[0]) {
+		return r.request(l, 1, l.words)
+	}
+	return commands[l.words[0]].do(r, l, l.words[1:])
 }
 
 // commands maps the first word of a line to what it does, and how many words

@@ -117,6 +117,7 @@ func (x *exchange) answer() (keep bool) {
 		return false
 	}
 	if bodyless || x.req.Method == http.MethodHead {
+		x.ended = true
 		return proto == "HTTP/1.1"
 	}
 	return x.content(off, n)

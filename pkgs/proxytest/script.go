@@ -87,6 +87,9 @@ func runScript(t *testing.T, name, text string, start Start) error {
 		if err := lines[i].split(r.expand); err != nil {
 			return err
 		}
+		if err := lines[i].known(); err != nil {
+			return err
+		}
 	}
 	r.up()
 	defer func() { r.stop() }()
