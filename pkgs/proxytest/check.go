@@ -279,4 +279,3 @@ func (r *run) noTemp(l line, _ []string) error {
 		})
 	})
 }
-
