@@ -1,0 +1,381 @@
+// Package disk is a store that is a directory: content lies under its own path
+// as plain bytes, so a web server may send it, rm is always safe, and the tree
+// of a mirror that rsync left is a warm cache.
+//
+// The entry of a file is an extended attribute, or a sidecar where there are
+// none (meta.go); a file without either is an entry of its modification time.
+// A key leads to its place and back (layout.go). New content is written to
+// DATA/.temp, gets its entry there and is renamed to its place (draft.go,
+// publish.go). The least recently used entries make room for new ones
+// (index.go, space.go, evict.go). Durability is by groups or at once (sync.go);
+// what an unclean stop left in doubt is proved before its first use
+// (recover.go).
+//
+// All access goes through an [os.Root]. Only regular files are content: a
+// symbolic link, a FIFO or a socket in a place is a miss. There is no database
+// and no hot content in memory; freshness is not looked at.
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
+)
+
+var (
+	_ store.Store = (*Store)(nil)
+	_ store.Plain = (*plain)(nil)
+)
+
+// Options of a Store. Only Root is required.
+type Options struct {
+	Root             string // the directory; made if it is missing
+	TemporaryPattern string // of file names below Root/.temp; the last "*" becomes random; "" is "temp.*"
+
+	MaxSize Size // of all content, drafts included; least recently used entries go first
+	MinFree Size // what the file system keeps free, whoever fills it
+
+	// Strict syncs content, entry and directories before Commit and Update
+	// return. Otherwise that happens in groups within a second.
+	Strict bool
+
+	Log *slog.Logger     // nil discards
+	Now func() time.Time // of access times; nil is time.Now
+
+	// DisableXattr writes sidecars even where there are extended attributes.
+	DisableXattr bool
+}
+
+// A Store is a directory of entries. It is safe for concurrent use, but only one
+// process may have it open. Open requests share no lock.
+type Store struct {
+	root    *os.Root
+	rootDir *os.File // of root
+	dir     string
+	lock    *os.File
+	pattern string
+	strict  bool
+	log     *slog.Logger
+	now     func() time.Time
+	opened  time.Time
+	windows []window // of state, as it was found; never changes
+
+	noXattr  atomic.Bool // sidecars only
+	sidecars atomic.Bool // there may be sidecars
+
+	index   *index
+	space   *space
+	evictor *evictor
+	syncer  *syncer
+	state   state // owned by Open, then by syncGroups, then by Close
+
+	evictions, damaged atomic.Int64
+	scanned            atomic.Bool
+
+	seed   maphash.Seed
+	places [256]sync.Mutex // one holds a place while its file changes; never two at once
+
+	background sync.WaitGroup // maintain, syncGroups
+	closing    chan struct{}
+	closeOnce  sync.Once
+	closeErr   error // set by closeOnce
+}
+
+// Open opens the store in a directory. Counting what is there goes on behind;
+// entries are found at once.
+func Open(o Options) (*Store, error) {
+	if o.Root == "" {
+		return nil, errors.New("disk: no root directory")
+	}
+	if o.TemporaryPattern == "" {
+		o.TemporaryPattern = "temp.*"
+	}
+	if strings.ContainsAny(o.TemporaryPattern, "/\x00") || len(o.TemporaryPattern) > maxName-32 {
+		return nil, fmt.Errorf("disk: temporary pattern %q is no file name", o.TemporaryPattern)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	dir, err := filepath.Abs(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		dir: dir, pattern: o.TemporaryPattern, strict: o.Strict, log: o.Log, now: o.Now, opened: time.Now(),
+		index: newIndex(), evictor: newEvictor(), syncer: newSyncer(),
+		seed: maphash.MakeSeed(), closing: make(chan struct{}),
+	}
+	s.noXattr.Store(o.DisableXattr)
+	if err := s.open(o); err != nil {
+		s.release()
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s.background.Add(2)
+	go s.maintain()
+	go s.syncGroups()
+	return s, nil
+}
+
+func (s *Store) open(o Options) (err error) {
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return err
+	}
+	if s.root, err = os.OpenRoot(s.dir); err != nil {
+		return err
+	}
+	if s.rootDir, err = s.root.Open("."); err != nil {
+		return err
+	}
+	for _, dir := range []string{tempDir, metaDir} {
+		if err := s.root.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if err := s.acquire(); err != nil {
+		return err
+	}
+	s.space = &space{root: s.rootDir, max: o.MaxSize, minFree: o.MinFree}
+	if err := s.space.refresh(); err != nil {
+		return err
+	}
+	return s.recover()
+}
+
+func (s *Store) release() {
+	if s.lock != nil {
+		s.lock.Close()
+	}
+	if s.rootDir != nil {
+		s.rootDir.Close()
+	}
+	if s.root != nil {
+		s.root.Close()
+	}
+}
+
+// Close syncs what is left, records the clean stop and waits for everything that
+// runs behind. Drafts must be closed before; open content stays readable.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		close(s.closing)
+		s.background.Wait()
+		s.closeErr = s.syncGroup(true)
+		s.release()
+	})
+	return s.closeErr
+}
+
+func (s *Store) isClosing() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// place is the lock of the file at a place.
+func (s *Store) place(name string) *sync.Mutex {
+	return &s.places[maphash.String(s.seed, name)%uint64(len(s.places))]
+}
+
+// Open implements [store.Store].
+func (s *Store) Open(ctx context.Context, key exchange.Key) (*exchange.Entry, io.ReadSeekCloser, error) {
+	e, file, err := s.find(ctx, key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open %v: %w", key, err)
+	}
+	return e, file, nil
+}
+
+// find opens the content of key and its entry, which is proved if it has to be.
+func (s *Store) find(ctx context.Context, key exchange.Key) (*exchange.Entry, *plain, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	name := place(key)
+	for range 8 {
+		file, st, at, err := s.openContent(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		e, err := s.judge(ctx, key, file, st, at)
+		if err == nil {
+			s.touch(name, at, st)
+			return e, &plain{file, at}, nil
+		}
+		file.Close()
+		switch {
+		case errors.Is(err, errReplaced):
+			continue
+		case errors.Is(err, errDamaged):
+			if s.removeFile(name, at, st) {
+				s.damaged.Add(1)
+				s.log.Warn("damaged entry dropped", "hub", key.Hub, "key", key.String(), "err", err)
+			}
+			return nil, nil, fmt.Errorf("%w (%w)", fs.ErrNotExist, err)
+		}
+		return nil, nil, err
+	}
+	return nil, nil, fs.ErrNotExist // replaced faster than we can look
+}
+
+var errReplaced = errors.New("replaced meanwhile")
+
+// judge is the entry of an open file, if that is content of key.
+func (s *Store) judge(ctx context.Context, key exchange.Key, file *os.File, st stat, at string) (*exchange.Entry, error) {
+	suspect := s.suspect(st.ctime)
+	e, err := s.readMeta(file, st)
+	if errors.Is(err, errNoMeta) {
+		return s.judgeBare(key, st, at, suspect)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if e.Key != key { // the default hub's /npm/x and npm's /x, or a file moved by hand
+		return nil, fmt.Errorf("%w: the place has %v", fs.ErrNotExist, e.Key)
+	}
+	if suspect {
+		if err := s.prove(ctx, file, at, e); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// judgeBare is the entry of a file without metadata.
+func (s *Store) judgeBare(key exchange.Key, st stat, at string, suspect bool) (*exchange.Entry, error) {
+	if s.sidecars.Load() {
+		// The sidecar of a file goes after the file: look whether it is still there.
+		if now, err := s.lstat(at); err != nil || !now.same(st) {
+			return nil, errReplaced
+		}
+		if suspect { // the sidecar may be what was lost
+			return nil, fs.ErrNotExist
+		}
+	}
+	if suspect && st.size == 0 {
+		return nil, fmt.Errorf("%w: empty after an unclean stop", errDamaged)
+	}
+	return bareEntry(key, st), nil
+}
+
+// Update implements [store.Store].
+func (s *Store) Update(ctx context.Context, e *exchange.Entry) error {
+	if err := s.update(ctx, e); err != nil {
+		return fmt.Errorf("update %v: %w", e.Key, err)
+	}
+	return nil
+}
+
+func (s *Store) update(ctx context.Context, e *exchange.Entry) error {
+	old, content, err := s.find(ctx, e.Key)
+	if err != nil {
+		return err
+	}
+	content.Close()
+	if old.Digest != e.Digest || old.Size != e.Size {
+		return fmt.Errorf("%w: the content is another one", fs.ErrNotExist)
+	}
+	name := place(e.Key)
+	mu := s.place(name)
+	mu.Lock()
+	defer mu.Unlock()
+	file, st, at, err := s.openContent(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	now, err := s.readMeta(file, st)
+	if err != nil && !errors.Is(err, errNoMeta) {
+		return fmt.Errorf("%w (%w)", fs.ErrNotExist, err)
+	}
+	if err == nil && (now.Key != e.Key || now.Digest != e.Digest) || st.size != e.Size {
+		return fmt.Errorf("%w: the content is another one", fs.ErrNotExist)
+	}
+	if err := s.writeMeta(file, st, e); err != nil {
+		return err
+	}
+	if s.strict {
+		return file.Sync()
+	}
+	s.syncer.mark(at, s.sidecarOf(st))
+	return nil
+}
+
+// Delete implements [store.Store].
+func (s *Store) Delete(ctx context.Context, key exchange.Key) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	name := place(key)
+	at, err := s.remove(key, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("delete %v: %w", key, err)
+	}
+	s.removeEmpty(at)
+	return nil
+}
+
+func (s *Store) remove(key exchange.Key, name string) (at string, err error) {
+	mu := s.place(name)
+	mu.Lock()
+	defer mu.Unlock()
+	file, st, at, err := s.openContent(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	if e, err := s.readMeta(file, st); err == nil && e.Key != key {
+		return "", fs.ErrNotExist
+	}
+	if err := s.root.Remove(at); err != nil {
+		return "", err
+	}
+	s.removeSidecar(st)
+	s.space.give(s.index.drop(name))
+	return at, nil
+}
+
+// Stats are counters of a store.
+type Stats struct {
+	Bytes     int64 // blocks allocated to content and sidecars, and reserved by drafts
+	Entries   int64
+	Evictions int64
+	Damaged   int64 // entries dropped since their content was not what it should be
+	MaxSize   int64 // 0 is no limit
+	MinFree   int64
+	Free      int64 // of the file system, a second old at most while the store is written to
+	Scanned   bool  // Bytes and Entries cover what an earlier run left
+}
+
+// Stats returns the counters as they are now.
+func (s *Store) Stats() Stats {
+	t := Stats{
+		Entries: int64(s.index.len()), Evictions: s.evictions.Load(), Damaged: s.damaged.Load(),
+		Scanned: s.scanned.Load(),
+	}
+	s.space.mu.Lock()
+	defer s.space.mu.Unlock()
+	t.Bytes, t.MaxSize, t.MinFree, t.Free = s.space.used, s.space.maxBytes, s.space.minBytes, s.space.free
+	return t
+}

@@ -1,0 +1,210 @@
+package disk
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
+)
+
+var (
+	_ store.Draft    = (*draft)(nil)
+	_ store.Reopener = (*draft)(nil)
+)
+
+const (
+	step       = 1 << 20 // room is taken so when a draft's size is unknown, or was wrong
+	preallocAt = 1 << 20 // smaller files are faster without
+	metaRoom   = 4096    // for the metadata: a block of its own on most file systems
+)
+
+// A draft is a temporary file. Its room counts from the start.
+type draft struct {
+	store *Store
+	file  *os.File
+	room  atomic.Int64 // reserved for content
+	end   atomic.Int64 // of the furthest write
+
+	mu        sync.Mutex
+	name      string // guarded by mu; temporary, or where it was published
+	err       error  // guarded by mu; of the first write that failed
+	committed bool   // guarded by mu
+	closed    bool   // guarded by mu
+}
+
+// Draft implements [store.Store].
+func (s *Store) Draft(ctx context.Context, size int64) (store.Draft, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	room := pages(max(size, 0))
+	if err := s.reserve(room + metaRoom); err != nil {
+		return nil, fmt.Errorf("draft of %d bytes: %w", size, err)
+	}
+	name, file, err := s.createTemp()
+	if err == nil && size >= preallocAt {
+		if err = allocate(file, size); err != nil {
+			file.Close()
+			s.root.Remove(name)
+		}
+	}
+	if err != nil {
+		s.space.give(room + metaRoom)
+		return nil, fmt.Errorf("draft: %w", err)
+	}
+	d := &draft{store: s, file: file, name: name}
+	d.room.Store(room)
+	return d, nil
+}
+
+// createTemp makes a new file by the pattern.
+func (s *Store) createTemp() (name string, file *os.File, err error) {
+	for range 10 {
+		name = s.tempName()
+		file, err = s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			continue
+		case errors.Is(err, fs.ErrNotExist): // somebody removed everything: that is allowed
+			err = s.root.MkdirAll(tempDir, 0o755)
+			if err == nil {
+				file, err = s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+			}
+		}
+		break
+	}
+	return name, file, err
+}
+
+// tempName is a fresh name by the pattern.
+func (s *Store) tempName() string {
+	before, after := s.pattern, ""
+	if i := strings.LastIndexByte(s.pattern, '*'); i >= 0 {
+		before, after = s.pattern[:i], s.pattern[i+1:]
+	}
+	return tempDir + "/" + before + rand.Text()[:16] + after
+}
+
+// WriteAt implements [io.WriterAt].
+func (d *draft) WriteAt(p []byte, off int64) (int, error) {
+	end := off + int64(len(p))
+	if err := d.grow(end); err != nil {
+		return 0, err
+	}
+	n, err := d.file.WriteAt(p, off)
+	if err != nil {
+		return n, d.fail(err)
+	}
+	for old := d.end.Load(); old < end && !d.end.CompareAndSwap(old, end); old = d.end.Load() {
+	}
+	return n, nil
+}
+
+// grow sees to room for content up to end.
+func (d *draft) grow(end int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.err != nil:
+		return d.err
+	case d.closed:
+		return os.ErrClosed
+	case d.committed:
+		return errors.New("write to a committed draft")
+	}
+	room := d.room.Load()
+	if end <= room {
+		return nil
+	}
+	more := pages(max(end-room, step))
+	if err := d.store.reserve(more); err != nil {
+		d.err = err
+		return err
+	}
+	d.room.Store(room + more)
+	return nil
+}
+
+func (d *draft) fail(err error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err == nil {
+		d.err = err
+	}
+	return err
+}
+
+// ReadAt implements [io.ReaderAt]; it ends where writing got to.
+func (d *draft) ReadAt(p []byte, off int64) (int, error) { return d.file.ReadAt(p, off) }
+
+// Reopen implements [store.Reopener].
+func (d *draft) Reopen() (*os.File, error) {
+	st, err := statFile(d.file)
+	if err != nil {
+		return nil, err
+	}
+	for range 2 { // the name may change in between, once
+		d.mu.Lock()
+		name := d.name
+		d.mu.Unlock()
+		file, err := d.store.openFile(name)
+		if err != nil {
+			continue
+		}
+		if now, err := statFile(file); err == nil && now.same(st) {
+			return file, nil
+		}
+		file.Close()
+	}
+	return reopenDescriptor(d.file) // replaced or evicted
+}
+
+// Commit implements [store.Draft].
+func (d *draft) Commit(ctx context.Context, e *exchange.Entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.err != nil:
+		return fmt.Errorf("commit %v: %w", e.Key, d.err)
+	case d.closed || d.committed:
+		return fmt.Errorf("commit %v: %w", e.Key, os.ErrClosed)
+	case e.Size != d.end.Load():
+		return fmt.Errorf("commit %v: %d bytes, want %d", e.Key, d.end.Load(), e.Size)
+	}
+	at, err := d.store.commit(d.file, d.name, d.room.Load(), e)
+	if err != nil {
+		d.err = err // a failed sync says nothing sure of the file any more
+		return fmt.Errorf("commit %v: %w", e.Key, err)
+	}
+	d.name, d.committed = at, true
+	return nil
+}
+
+// Close implements [store.Draft].
+func (d *draft) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	err := d.file.Close()
+	if !d.committed {
+		if rerr := d.store.root.Remove(d.name); err == nil && !errors.Is(rerr, fs.ErrNotExist) {
+			err = rerr
+		}
+		d.store.space.give(d.room.Load() + metaRoom)
+	}
+	return err
+}

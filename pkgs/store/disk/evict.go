@@ -1,0 +1,238 @@
+package disk
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"sync"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
+)
+
+// The least recently used entries go as soon as fewer than highWater percent of
+// a limit are left, until lowWater percent are.
+const (
+	highWater = 2
+	lowWater  = 5
+	patience  = 2 * time.Second // how long a draft waits for room
+)
+
+// evictor hands wishes for room to the one goroutine that evicts.
+type evictor struct {
+	work chan struct{} // holds one: somebody is waiting
+
+	mu     sync.Mutex
+	want   int64         // guarded by mu; the largest wish
+	passes int           // guarded by mu; that ended
+	moved  chan struct{} // guarded by mu; closed and replaced when room was made or a pass ended
+}
+
+func newEvictor() *evictor {
+	return &evictor{work: make(chan struct{}, 1), moved: make(chan struct{})}
+}
+
+func (v *evictor) wake(want int64) {
+	v.mu.Lock()
+	v.want = max(v.want, want)
+	v.mu.Unlock()
+	select {
+	case v.work <- struct{}{}:
+	default:
+	}
+}
+
+func (v *evictor) state() (moved <-chan struct{}, passes int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.moved, v.passes
+}
+
+func (v *evictor) wish() int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	want := v.want
+	v.want = 0
+	return want
+}
+
+// progress wakes those that wait for room.
+func (v *evictor) progress(passes int) {
+	v.mu.Lock()
+	v.passes += passes
+	close(v.moved)
+	v.moved = make(chan struct{})
+	v.mu.Unlock()
+}
+
+// reserve takes n bytes of room, evicting what was used least recently, or is
+// [store.ErrFull].
+func (s *Store) reserve(n int64) error {
+	if s.space.take(n) {
+		return nil
+	}
+	if s.space.hopeless(n) {
+		return store.ErrFull
+	}
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	_, start := s.evictor.state()
+	for {
+		moved, passes := s.evictor.state()
+		if s.space.take(n) {
+			return nil
+		}
+		// The pass that was running did not know of us; the second one did.
+		if passes >= start+2 {
+			return store.ErrFull
+		}
+		s.evictor.wake(n)
+		select {
+		case <-moved:
+		case <-timeout.C:
+			return store.ErrFull
+		case <-s.closing:
+			return store.ErrFull
+		}
+	}
+}
+
+// maintain scans, then evicts whenever asked. It ends with the store.
+func (s *Store) maintain() {
+	defer s.background.Done()
+	s.scan()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-s.evictor.work:
+			s.evict(s.evictor.wish())
+			s.evictor.progress(1)
+		}
+	}
+}
+
+// evict makes room for want bytes: it picks a threshold of access times from the
+// index, then walks the tree for what is older. Nobody waits for the walk but
+// drafts that found no room.
+func (s *Store) evict(want int64) {
+	if s.space.short(want, 0) <= 0 && s.space.short(0, highWater) <= 0 {
+		return
+	}
+	goal := s.space.short(want, lowWater)
+	victims, limit := s.index.oldest(goal)
+	err := s.walk(".", func(at string, st stat) error {
+		name := placeOf(at)
+		if !s.index.has(name) { // put here by somebody else
+			s.account(name, at, st)
+			return nil
+		}
+		if _, ok := victims[s.index.hash(name)]; !ok {
+			return nil
+		}
+		delete(victims, s.index.hash(name))
+		s.evictFile(name, at, st, limit)
+		return nil
+	})
+	if err != nil {
+		if !s.isClosing() {
+			s.log.Warn("eviction did not see the whole store", "err", err)
+		}
+		return
+	}
+	for h := range victims { // removed behind our back
+		s.space.give(s.index.forget(h, limit))
+	}
+}
+
+func (s *Store) evictFile(name, at string, st stat, limit int64) {
+	mu := s.place(name)
+	mu.Lock()
+	removed := s.index.older(name, limit) && s.removeLocked(name, at, st)
+	mu.Unlock()
+	if removed {
+		s.evictions.Add(1)
+		s.removeEmpty(at)
+		s.evictor.progress(0)
+	}
+}
+
+// scan counts what is there. It runs behind the listener.
+func (s *Store) scan() {
+	err := s.walk(".", func(at string, st stat) error {
+		s.account(placeOf(at), at, st)
+		return nil
+	})
+	if err == nil {
+		err = s.sweepSidecars()
+	}
+	if err != nil {
+		if !s.isClosing() {
+			s.log.Warn("the scan did not see the whole store", "err", err)
+		}
+		return
+	}
+	s.scanned.Store(true)
+	if s.space.short(0, highWater) > 0 {
+		s.evictor.wake(0)
+	}
+}
+
+// account counts a file that was found, unless it is known or gone by now.
+func (s *Store) account(name, at string, st stat) {
+	mu := s.place(name)
+	mu.Lock()
+	defer mu.Unlock()
+	if s.index.has(name) {
+		return
+	}
+	if now, err := s.lstat(at); err != nil || !now.same(st) {
+		return
+	}
+	used := st.atime
+	if st.mtime.After(used) && st.mtime.Before(s.now()) {
+		used = st.mtime
+	}
+	if more := s.index.touch(name, used, s.charge(st)); more != 0 {
+		s.space.give(-more)
+	}
+}
+
+// walk calls f with every regular file that may be content, in no order.
+func (s *Store) walk(dir string, f func(at string, st stat) error) error {
+	if s.isClosing() {
+		return os.ErrClosed
+	}
+	d, err := s.root.Open(dir)
+	if err != nil {
+		if missing(err) {
+			return nil // removed meanwhile
+		}
+		return fmt.Errorf("walk: %w", err)
+	}
+	defer d.Close()
+	for {
+		entries, err := d.ReadDir(1024)
+		for _, entry := range entries {
+			name := entry.Name()
+			at := path.Join(dir, name)
+			if at == tempDir || at == metaDir {
+				continue
+			}
+			st, err := statAt(d, name)
+			switch {
+			case err != nil: // removed meanwhile
+			case st.dir:
+				err = s.walk(at, f)
+			case st.regular:
+				err = f(at, st)
+			}
+			if err != nil && !missing(err) {
+				return err
+			}
+		}
+		if err != nil || len(entries) == 0 {
+			return nil // ReadDir ends in io.EOF, or in an error that the next walk meets again
+		}
+	}
+}
