@@ -1,0 +1,768 @@
+package cache_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/cache"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/mem"
+)
+
+// origin is a Source whose answers a test scripts.
+type origin struct {
+	mu    sync.Mutex
+	asked []*exchange.Request
+	reply func(ctx context.Context, req *exchange.Request) (*exchange.Response, error)
+}
+
+func (o *origin) Get(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+	o.mu.Lock()
+	o.asked = append(o.asked, req)
+	reply := o.reply
+	o.mu.Unlock()
+	return reply(ctx, req)
+}
+
+func (o *origin) hits() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.asked)
+}
+
+func (o *origin) set(reply func(context.Context, *exchange.Request) (*exchange.Response, error)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.reply = reply
+}
+
+func answer(status int, size int64, body io.ReadCloser) *exchange.Response {
+	return &exchange.Response{
+		Entry: &exchange.Entry{
+			Status: status, Size: size, Mirror: "http://m",
+			Header: http.Header{"Etag": {`"v1"`}}, Requested: time.Now(), Received: time.Now(),
+		},
+		Body: body,
+	}
+}
+
+// whole answers every request with content.
+func whole(content []byte) func(context.Context, *exchange.Request) (*exchange.Response, error) {
+	return func(context.Context, *exchange.Request) (*exchange.Response, error) {
+		return answer(200, int64(len(content)), io.NopCloser(bytes.NewReader(content))), nil
+	}
+}
+
+// refusing answers every request with err.
+func refusing(err error) func(context.Context, *exchange.Request) (*exchange.Response, error) {
+	return func(context.Context, *exchange.Request) (*exchange.Response, error) { return nil, err }
+}
+
+// piped is a body that a test writes while it is read; it ends with its flight's context.
+func piped(o *origin, size int64) *io.PipeWriter {
+	pr, pw := io.Pipe()
+	o.set(func(ctx context.Context, _ *exchange.Request) (*exchange.Response, error) {
+		context.AfterFunc(ctx, func() { pr.CloseWithError(context.Cause(ctx)) })
+		return answer(200, size, pr), nil
+	})
+	return pw
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{1})
+	r.Read(b)
+	return b
+}
+
+func request(path string) *exchange.Request {
+	return &exchange.Request{
+		Key: exchange.Key{Hub: "default", Path: path}, Target: path,
+		Policy: freshness.Policy{
+			TTL: time.Hour, StaleIfError: freshness.Forever, Budget: 2 * time.Second, Negative: time.Minute,
+		},
+	}
+}
+
+type bench struct {
+	*origin
+	store store.Store
+	cache *cache.Cache
+	src   exchange.Source
+}
+
+func start(t *testing.T, s store.Store) *bench {
+	t.Helper()
+	b := &bench{origin: &origin{}, store: s}
+	var err error
+	b.cache, err = cache.New(cache.Options{Store: s, Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	b.src = b.cache.Wrap(b.origin)
+	return b
+}
+
+func (b *bench) close() { b.cache.Close(context.Background()) }
+
+// get reads a whole response.
+func (b *bench) get(t *testing.T, req *exchange.Request) ([]byte, *exchange.Response) {
+	t.Helper()
+	resp, err := b.src.Get(t.Context(), req)
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	return body, resp
+}
+
+func (b *bench) isStored(t *testing.T, req *exchange.Request) bool {
+	t.Helper()
+	_, body, err := b.store.Open(t.Context(), req.Key)
+	if err != nil {
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		return false
+	}
+	body.Close()
+	return true
+}
+
+func scene(t *testing.T, name string, f func(t *testing.T, b *bench)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := start(t, new(mem.Store))
+			defer b.close()
+			f(t, b)
+		})
+	})
+}
+
+func TestStore(t *testing.T) {
+	scene(t, "a miss is stored, then hit", func(t *testing.T, b *bench) {
+		content := random(300_000)
+		b.set(whole(content))
+		got, resp := b.get(t, request("/a"))
+		assert.True(t, bytes.Equal(content, got))
+		assert.Equal(t, "MISS", resp.Outcome.Word())
+		assert.Equal(t, "cache-proxy; fwd=uri-miss; stored; ttl=3600", resp.Outcome.CacheStatus("cache-proxy"))
+		synctest.Wait()
+		got, resp = b.get(t, request("/a"))
+		assert.True(t, bytes.Equal(content, got))
+		assert.Equal(t, "HIT", resp.Outcome.Word())
+		assert.Equal(t, `"v1"`, resp.Entry.Header.Get("ETag"))
+		sum := sha256.Sum256(content)
+		assert.Equal(t, exchange.NewDigest("sha256", sum[:]), resp.Entry.Digest)
+		assert.Equal(t, 1, b.hits())
+	})
+	scene(t, "immutable is never asked for again", func(t *testing.T, b *bench) {
+		b.set(whole([]byte("x")))
+		req := request("/a.deb")
+		req.Policy.Class = freshness.Immutable
+		b.get(t, req)
+		time.Sleep(10 * 365 * 24 * time.Hour)
+		_, resp := b.get(t, req)
+		assert.True(t, resp.Outcome.Hit)
+		assert.Equal(t, 1, b.hits())
+	})
+	scene(t, "passthrough is not stored", func(t *testing.T, b *bench) {
+		b.set(whole([]byte("x")))
+		req := request("/search")
+		req.Policy.Class = freshness.Passthrough
+		_, resp := b.get(t, req)
+		assert.Equal(t, "cache-proxy; fwd=bypass", resp.Outcome.CacheStatus("cache-proxy"))
+		synctest.Wait()
+		assert.False(t, b.isStored(t, req))
+	})
+	scene(t, "HEAD of nothing stores nothing", func(t *testing.T, b *bench) {
+		b.set(whole([]byte("x")))
+		req := request("/a")
+		req.Head = true
+		_, resp := b.get(t, req)
+		assert.EqualValues(t, 1, resp.Entry.Size)
+		synctest.Wait()
+		assert.False(t, b.isStored(t, req))
+		assert.True(t, b.asked[0].Head)
+	})
+	scene(t, "an origin that says no-store is not stored, and not shared", func(t *testing.T, b *bench) {
+		var n atomic.Int32
+		b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+			time.Sleep(time.Second)
+			resp := answer(200, 1, io.NopCloser(bytes.NewReader([]byte{'0' + byte(n.Add(1))})))
+			resp.NoStore = true
+			return resp, nil
+		})
+		seen := make(chan string, 2)
+		for range 2 {
+			go func() {
+				resp, err := b.src.Get(t.Context(), request("/a"))
+				if !assert.NoError(t, err) {
+					return
+				}
+				body, _ := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				seen <- string(body)
+			}()
+		}
+		assert.NotEqual(t, <-seen, <-seen)
+		assert.False(t, b.isStored(t, request("/a")))
+	})
+	scene(t, "content without a proof of its end is not stored", func(t *testing.T, b *bench) {
+		b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+			resp := answer(200, -1, io.NopCloser(bytes.NewReader([]byte("abc"))))
+			resp.Unproven = true
+			return resp, nil
+		})
+		got, _ := b.get(t, request("/a"))
+		assert.Equal(t, "abc", string(got))
+		synctest.Wait()
+		assert.False(t, b.isStored(t, request("/a")))
+	})
+	scene(t, "a 404 is remembered for its time", func(t *testing.T, b *bench) {
+		b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+			return answer(404, 4, io.NopCloser(bytes.NewReader([]byte("none")))), nil
+		})
+		got, resp := b.get(t, request("/a"))
+		assert.Equal(t, "none", string(got))
+		assert.Equal(t, 404, resp.Entry.Status)
+		time.Sleep(59 * time.Second)
+		_, resp = b.get(t, request("/a"))
+		assert.Equal(t, "cache-proxy; hit; ttl=1; detail=negative", resp.Outcome.CacheStatus("cache-proxy"))
+		assert.Equal(t, 1, b.hits())
+		time.Sleep(2 * time.Second)
+		b.set(whole([]byte("x")))
+		_, resp = b.get(t, request("/a"))
+		assert.Equal(t, 200, resp.Entry.Status)
+	})
+	for _, status := range []int{401, 403, 429, 500} {
+		scene(t, "another refusal is not remembered", func(t *testing.T, b *bench) {
+			b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+				return answer(status, 0, http.NoBody), nil
+			})
+			_, resp := b.get(t, request("/a"))
+			assert.Equal(t, status, resp.Entry.Status)
+			b.get(t, request("/a"))
+			assert.Equal(t, 2, b.hits())
+		})
+	}
+}
+
+func TestFlight(t *testing.T) {
+	scene(t, "fifty clients share one transfer", func(t *testing.T, b *bench) {
+		content := random(1 << 20)
+		pw := piped(b.origin, int64(len(content)))
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				resp, err := b.src.Get(t.Context(), request("/a"))
+				if !assert.NoError(t, err) {
+					return
+				}
+				defer resp.Body.Close()
+				got, err := io.ReadAll(resp.Body)
+				assert.NoError(t, err)
+				assert.True(t, bytes.Equal(content, got))
+			})
+		}
+		for i := 0; i < len(content); i += 1000 {
+			pw.Write(content[i:min(i+1000, len(content))])
+		}
+		pw.Close()
+		wg.Wait()
+		assert.Equal(t, 1, b.hits())
+	})
+	scene(t, "a late joiner has at once what is there, then follows", func(t *testing.T, b *bench) {
+		pw := piped(b.origin, 6)
+		first, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		defer first.Body.Close()
+		pw.Write([]byte("abc"))
+		synctest.Wait()
+		_, late := func() ([]byte, *exchange.Response) {
+			resp, err := b.src.Get(t.Context(), request("/a"))
+			require.NoError(t, err)
+			return nil, resp
+		}()
+		defer late.Body.Close()
+		assert.Equal(t, "COALESCED", late.Outcome.Word())
+		three := make([]byte, 3)
+		_, err = io.ReadFull(late.Body, three)
+		require.NoError(t, err)
+		assert.Equal(t, "abc", string(three))
+		go func() { pw.Write([]byte("def")); pw.Close() }()
+		_, err = io.ReadFull(late.Body, three)
+		require.NoError(t, err)
+		assert.Equal(t, "def", string(three))
+	})
+	scene(t, "few bytes do not wait for company", func(t *testing.T, b *bench) {
+		pw := piped(b.origin, 100)
+		resp, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		begin := time.Now()
+		for range 3 {
+			pw.Write([]byte("x"))
+			_, err := resp.Body.Read(make([]byte, 1))
+			require.NoError(t, err)
+		}
+		assert.Less(t, time.Since(begin), 50*time.Millisecond)
+	})
+	scene(t, "a range of content in flight", func(t *testing.T, b *bench) {
+		pw := piped(b.origin, 10)
+		resp, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		_, err = resp.Body.(io.Seeker).Seek(-4, io.SeekEnd)
+		require.NoError(t, err)
+		go func() { pw.Write([]byte("0123456789")); pw.Close() }()
+		got, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, "6789", string(got))
+	})
+	scene(t, "a cut body fails every reader, is not stored, and may be asked for again", func(t *testing.T, b *bench) {
+		pw := piped(b.origin, 10)
+		var failures atomic.Int32
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				resp, err := b.src.Get(t.Context(), request("/a"))
+				if !assert.NoError(t, err) {
+					return
+				}
+				defer resp.Body.Close()
+				if _, err := io.ReadAll(resp.Body); errors.Is(err, io.ErrUnexpectedEOF) {
+					failures.Add(1)
+				}
+			})
+		}
+		pw.Write([]byte("01234"))
+		pw.Close()
+		wg.Wait()
+		assert.EqualValues(t, 5, failures.Load())
+		synctest.Wait()
+		assert.False(t, b.isStored(t, request("/a")))
+		b.set(whole([]byte("0123456789")))
+		got, _ := b.get(t, request("/a"))
+		assert.Equal(t, "0123456789", string(got))
+	})
+	scene(t, "content longer than its length fails", func(t *testing.T, b *bench) {
+		b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+			return answer(200, 3, io.NopCloser(bytes.NewReader([]byte("abcd")))), nil
+		})
+		resp, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		_, err = io.ReadAll(resp.Body)
+		assert.Error(t, err)
+		synctest.Wait()
+		assert.False(t, b.isStored(t, request("/a")))
+	})
+	scene(t, "the leader leaves, the others get all", func(t *testing.T, b *bench) {
+		pw := piped(b.origin, 6)
+		ctx, cancel := context.WithCancel(t.Context())
+		leader, err := b.src.Get(ctx, request("/a"))
+		require.NoError(t, err)
+		follower, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		pw.Write([]byte("abc"))
+		cancel()
+		leader.Body.Close()
+		time.Sleep(time.Minute)
+		go func() { pw.Write([]byte("def")); pw.Close() }()
+		got, err := io.ReadAll(follower.Body)
+		require.NoError(t, err)
+		follower.Body.Close()
+		assert.Equal(t, "abcdef", string(got))
+		assert.Equal(t, 1, b.hits())
+	})
+	scene(t, "a panic below fails one request only", func(t *testing.T, b *bench) {
+		b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) { panic("boom") })
+		_, err := b.src.Get(t.Context(), request("/a"))
+		var e *exchange.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, 500, e.Status)
+		b.set(whole([]byte("x")))
+		b.get(t, request("/a"))
+	})
+	scene(t, "the client goes while upstream thinks", func(t *testing.T, b *bench) {
+		b.set(func(ctx context.Context, r *exchange.Request) (*exchange.Response, error) {
+			time.Sleep(time.Second)
+			return whole([]byte("x"))(ctx, r)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := b.src.Get(ctx, request("/a"))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		time.Sleep(2 * time.Second)
+		assert.True(t, b.isStored(t, request("/a")), "a small object is fetched all the same")
+	})
+}
+
+func TestAbort(t *testing.T) {
+	tests := []struct {
+		name   string
+		size   int64
+		read   int
+		goesOn bool
+	}{
+		{"little is left", 64 << 20, 10, true},
+		{"much is left", 1 << 30, 10, false},
+		{"the size is unknown", -1, 10, false},
+	}
+	for _, tt := range tests {
+		scene(t, tt.name, func(t *testing.T, b *bench) {
+			pw := piped(b.origin, tt.size)
+			ctx, cancel := context.WithCancel(t.Context())
+			resp, err := b.src.Get(ctx, request("/a"))
+			require.NoError(t, err)
+			pw.Write(make([]byte, tt.read))
+			cancel()
+			resp.Body.Close()
+			time.Sleep(4 * time.Second)
+			synctest.Wait()
+			_, err = pw.Write([]byte("x"))
+			require.NoError(t, err, "there is a time of grace")
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if tt.goesOn {
+				_, err = pw.Write([]byte("x"))
+				assert.NoError(t, err)
+				pw.CloseWithError(errors.New("end of test"))
+			} else {
+				_, err = pw.Write([]byte("x"))
+				assert.Error(t, err)
+			}
+		})
+	}
+	scene(t, "a client that had all it wanted has not aborted", func(t *testing.T, b *bench) {
+		pw := piped(b.origin, 1<<30)
+		resp, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		pw.Write(make([]byte, 10))
+		resp.Body.Close()
+		time.Sleep(time.Minute)
+		_, err = pw.Write([]byte("x"))
+		assert.NoError(t, err)
+		pw.CloseWithError(errors.New("end of test"))
+	})
+	scene(t, "somebody comes back in time", func(t *testing.T, b *bench) {
+		pw := piped(b.origin, 1<<30)
+		ctx, cancel := context.WithCancel(t.Context())
+		resp, err := b.src.Get(ctx, request("/a"))
+		require.NoError(t, err)
+		cancel()
+		resp.Body.Close()
+		time.Sleep(4 * time.Second)
+		back, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		go pw.Write([]byte("x"))
+		_, err = back.Body.Read(make([]byte, 1))
+		require.NoError(t, err)
+		pw.CloseWithError(errors.New("end of test"))
+		back.Body.Close()
+		assert.Equal(t, 1, b.hits())
+	})
+}
+
+func TestValidate(t *testing.T) {
+	stored := func(t *testing.T, b *bench, req *exchange.Request) {
+		t.Helper()
+		b.set(whole([]byte("old")))
+		b.get(t, req)
+		time.Sleep(2 * time.Hour)
+	}
+	notModified := func(context.Context, *exchange.Request) (*exchange.Response, error) {
+		return answer(304, 0, http.NoBody), nil
+	}
+	scene(t, "a 304 makes the entry fresh again", func(t *testing.T, b *bench) {
+		stored(t, b, request("/a"))
+		b.set(notModified)
+		got, resp := b.get(t, request("/a"))
+		assert.Equal(t, "old", string(got))
+		assert.Equal(t, "REVALIDATED", resp.Outcome.Word())
+		assert.Equal(t, `"v1"`, b.asked[1].Validate.Header.Get("ETag"))
+		_, resp = b.get(t, request("/a"))
+		assert.Equal(t, "HIT", resp.Outcome.Word())
+		assert.Equal(t, 2, b.hits())
+	})
+	scene(t, "a 200 replaces it", func(t *testing.T, b *bench) {
+		stored(t, b, request("/a"))
+		b.set(whole([]byte("new content")))
+		got, resp := b.get(t, request("/a"))
+		assert.Equal(t, "new content", string(got))
+		assert.Equal(t, "cache-proxy; fwd=stale; stored; ttl=3600", resp.Outcome.CacheStatus("cache-proxy"))
+		synctest.Wait()
+		got, _ = b.get(t, request("/a"))
+		assert.Equal(t, "new content", string(got))
+	})
+	scene(t, "an error leaves the old, with a pause before the next try", func(t *testing.T, b *bench) {
+		stored(t, b, request("/a"))
+		b.set(refusing(&exchange.Error{Status: 502}))
+		for range 5 {
+			got, resp := b.get(t, request("/a"))
+			assert.Equal(t, "old", string(got))
+			assert.Equal(t, "STALE", resp.Outcome.Word())
+			assert.Negative(t, resp.Outcome.TTL)
+		}
+		assert.Equal(t, 2, b.hits(), "the pause")
+		time.Sleep(3 * time.Second)
+		b.get(t, request("/a"))
+		assert.Equal(t, 3, b.hits())
+		time.Sleep(3 * time.Second)
+		b.get(t, request("/a"))
+		assert.Equal(t, 3, b.hits(), "the pause has grown")
+		time.Sleep(2 * time.Second)
+		b.set(notModified)
+		_, resp := b.get(t, request("/a"))
+		assert.Equal(t, "REVALIDATED", resp.Outcome.Word())
+	})
+	scene(t, "Retry-After is kept to", func(t *testing.T, b *bench) {
+		stored(t, b, request("/a"))
+		b.set(refusing(&exchange.Error{Status: 503, RetryAfter: 5 * time.Minute}))
+		b.get(t, request("/a"))
+		time.Sleep(4 * time.Minute)
+		b.get(t, request("/a"))
+		assert.Equal(t, 2, b.hits())
+	})
+	scene(t, "a refusal leaves the old", func(t *testing.T, b *bench) {
+		stored(t, b, request("/a"))
+		b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+			return answer(403, 0, http.NoBody), nil
+		})
+		got, resp := b.get(t, request("/a"))
+		assert.Equal(t, "old", string(got))
+		assert.Equal(t, 403, resp.Outcome.FwdStatus)
+		b.get(t, request("/a"))
+		assert.Equal(t, 2, b.hits())
+	})
+	scene(t, "a 404 is the answer", func(t *testing.T, b *bench) {
+		stored(t, b, request("/a"))
+		b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+			return answer(404, 0, http.NoBody), nil
+		})
+		_, resp := b.get(t, request("/a"))
+		assert.Equal(t, 404, resp.Entry.Status)
+		_, resp = b.get(t, request("/a"))
+		assert.Equal(t, 404, resp.Entry.Status)
+		assert.Equal(t, 2, b.hits())
+	})
+	scene(t, "past stale-if-error the failure shows", func(t *testing.T, b *bench) {
+		req := request("/a")
+		req.Policy.StaleIfError = time.Minute
+		stored(t, b, req)
+		b.set(refusing(&exchange.Error{Status: 504}))
+		_, err := b.src.Get(t.Context(), req)
+		var e *exchange.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, 504, e.Status)
+	})
+	scene(t, "a slow upstream has its budget, and goes on behind", func(t *testing.T, b *bench) {
+		stored(t, b, request("/a"))
+		b.set(func(ctx context.Context, r *exchange.Request) (*exchange.Response, error) {
+			time.Sleep(10 * time.Second)
+			return whole([]byte("new"))(ctx, r)
+		})
+		begin := time.Now()
+		got, resp := b.get(t, request("/a"))
+		assert.Equal(t, "old", string(got))
+		assert.Equal(t, "STALE", resp.Outcome.Word())
+		assert.Equal(t, 2*time.Second, time.Since(begin))
+		time.Sleep(9 * time.Second)
+		got, _ = b.get(t, request("/a"))
+		assert.Equal(t, "new", string(got))
+		assert.Equal(t, 2, b.hits())
+	})
+	scene(t, "stale-while-revalidate answers at once", func(t *testing.T, b *bench) {
+		req := request("/a")
+		req.Policy.StaleWhileRevalidate = 24 * time.Hour
+		stored(t, b, req)
+		b.set(whole([]byte("new")))
+		got, _ := b.get(t, req)
+		assert.Equal(t, "old", string(got))
+		synctest.Wait()
+		got, _ = b.get(t, req)
+		assert.Equal(t, "new", string(got))
+		assert.Equal(t, 2, b.hits())
+	})
+	scene(t, "ten clients at the moment of expiry are one question", func(t *testing.T, b *bench) {
+		stored(t, b, request("/a"))
+		b.set(func(ctx context.Context, r *exchange.Request) (*exchange.Response, error) {
+			time.Sleep(time.Second)
+			return notModified(ctx, r)
+		})
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { b.get(t, request("/a")) })
+		}
+		wg.Wait()
+		assert.Equal(t, 2, b.hits())
+	})
+}
+
+func TestDigest(t *testing.T) {
+	content := random(200_000)
+	sum := sha256.Sum256(content)
+	scene(t, "the right content", func(t *testing.T, b *bench) {
+		b.set(whole(content))
+		req := request("/a")
+		req.Digest = exchange.NewDigest("sha256", sum[:])
+		got, _ := b.get(t, req)
+		assert.True(t, bytes.Equal(content, got))
+	})
+	scene(t, "a wrong file never completes", func(t *testing.T, b *bench) {
+		bad := bytes.Clone(content)
+		bad[199_999] ^= 1
+		b.set(whole(bad))
+		req := request("/a")
+		req.Digest = exchange.NewDigest("sha256", sum[:])
+		resp, err := b.src.Get(t.Context(), req)
+		require.NoError(t, err)
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		assert.Error(t, err)
+		assert.LessOrEqual(t, len(got), 200_000-64<<10, "the last block was held back")
+		synctest.Wait()
+		assert.False(t, b.isStored(t, req))
+	})
+}
+
+// broken is a store whose writes fail from some point on.
+type broken struct {
+	store.Store
+	draft error
+	after int64 // WriteAt fails once it passes this
+	made  atomic.Int32
+}
+
+func (s *broken) Draft(ctx context.Context, size int64) (store.Draft, error) {
+	s.made.Add(1)
+	if s.draft != nil {
+		return nil, s.draft
+	}
+	d, err := s.Store.Draft(ctx, size)
+	return &brokenDraft{d, s.after}, err
+}
+
+type brokenDraft struct {
+	store.Draft
+	after int64
+}
+
+func (d *brokenDraft) WriteAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > d.after {
+		return 0, errors.New("input/output error")
+	}
+	return d.Draft.WriteAt(p, off)
+}
+
+func TestDisk(t *testing.T) {
+	content := random(3 << 20)
+	tests := []struct {
+		name  string
+		store *broken
+	}{
+		{"no room", &broken{draft: store.ErrFull}},
+		{"no drafts", &broken{draft: errors.New("read-only file system")}},
+		{"fails at once", &broken{after: 0}},
+		{"fails in the middle", &broken{after: 1 << 20}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tt.store.Store = new(mem.Store)
+				b := start(t, tt.store)
+				defer b.close()
+				b.set(func(ctx context.Context, r *exchange.Request) (*exchange.Response, error) {
+					time.Sleep(time.Second)
+					return whole(content)(ctx, r)
+				})
+				var wg sync.WaitGroup
+				for range 5 {
+					wg.Go(func() {
+						got, _ := b.get(t, request("/a"))
+						assert.True(t, bytes.Equal(content, got))
+					})
+				}
+				wg.Wait()
+				synctest.Wait()
+				assert.Equal(t, 1, b.hits(), "one transfer for five clients")
+				assert.False(t, b.isStored(t, request("/a")))
+			})
+		})
+	}
+	t.Run("a client that stops does not stop the others", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := start(t, &broken{Store: new(mem.Store), draft: store.ErrFull})
+			defer b.close()
+			b.set(func(ctx context.Context, r *exchange.Request) (*exchange.Response, error) {
+				time.Sleep(time.Second)
+				return whole(content)(ctx, r)
+			})
+			go func() {
+				stuck, err := b.src.Get(t.Context(), request("/a"))
+				if assert.NoError(t, err) {
+					time.Sleep(time.Minute)
+					_, err = io.ReadAll(stuck.Body)
+					assert.Error(t, err)
+					stuck.Body.Close()
+				}
+			}()
+			got, _ := b.get(t, request("/a"))
+			assert.True(t, bytes.Equal(content, got))
+			time.Sleep(2 * time.Minute)
+		})
+	})
+	t.Run("after five errors in a row the store is left alone for a while", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := &broken{Store: new(mem.Store), draft: errors.New("input/output error")}
+			b := start(t, s)
+			defer b.close()
+			b.set(whole(content[:100]))
+			for range 20 {
+				b.get(t, request("/a"))
+			}
+			assert.EqualValues(t, 5, s.made.Load())
+			time.Sleep(31 * time.Second)
+			s.draft, s.after = nil, 1<<30
+			b.get(t, request("/a"))
+			synctest.Wait()
+			assert.True(t, b.isStored(t, request("/a")), "the probe")
+		})
+	})
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, new(mem.Store))
+		pw := piped(b.origin, 6)
+		resp, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		pw.Write([]byte("abc"))
+		go func() {
+			_, err := io.ReadAll(resp.Body)
+			assert.Error(t, err)
+			resp.Body.Close()
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		begin := time.Now()
+		require.NoError(t, b.cache.Close(ctx))
+		assert.Equal(t, 30*time.Second, time.Since(begin), "flights with readers have their time")
+	})
+}
