@@ -12,7 +12,7 @@ package cacheproxy
 // Config is one configuration file. The comment on a field is its manual. After
 // [Load] or [Default] every field holds a checked value, defaults filled in; a
 // section or value that is absent or null keeps its default. Nothing changes a
-// Config once it is loaded.
+// Config once a [Server] has it.
 //
 // Any value may hold ${ENV} or ${ENV:-default}; a variable that is not set and
 // has no default is an error.
@@ -110,14 +110,14 @@ type Checker struct {
 // HeaderCheck is a condition on one header field.
 type HeaderCheck struct {
 	Name  string `yaml:"name,required"` // of the field, in any letter case.
-	Match Regexp `yaml:"match"` // one of its values must match. Absent: the field must exist
+	Match Regexp `yaml:"match"`         // one of its values must match. Absent: the field must exist
 }
 
 // PriorityGroup gives the paths that match a priority. Mirrors of a higher one are
 // asked first; the next lower ones join when they fail or are slow.
 type PriorityGroup struct {
 	Match    Regexp `yaml:"match,required"` // against the request path, unanchored.
-	Priority int    `yaml:"priority"` // default 0; may be negative
+	Priority int    `yaml:"priority"`       // default 0; may be negative
 }
 
 // Misc is what the original called so.
@@ -157,7 +157,7 @@ type Cache struct {
 
 // Policy is the freshness of the paths that match.
 type Policy struct {
-	Match        Regexp   `yaml:"match,required"` // against the request path, unanchored.
+	Match        Regexp   `yaml:"match,required"`         // against the request path, unanchored.
 	RefreshAfter Duration `yaml:"refresh-after,required"` // never: immutable, not asked for again.
 }
 

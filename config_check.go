@@ -2,6 +2,7 @@ package cacheproxy
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -79,22 +80,27 @@ func (d *decoder) upstream(at string, u *Upstream) {
 	if (u.ClientCert == "") != (u.ClientKey == "") {
 		d.reject(at+".client-cert", "client-cert and client-key need each other")
 	}
-	for key, name := range map[string]string{".ca": u.CA, ".client-cert": u.ClientCert, ".client-key": u.ClientKey} {
-		if name == "" {
-			continue
-		}
-		stat, err := os.Stat(name)
-		switch {
-		case err != nil:
-			d.reject(at+key, "%v", err)
-		case !stat.Mode().IsRegular():
-			d.reject(at+key, "%s is no regular file", name)
-		case key == ".client-key" && stat.Mode().Perm()&0o004 != 0:
-			d.reject(at+key, "%s is readable by everyone (mode %04o); run chmod o-r on it", name, stat.Mode().Perm())
-		}
-	}
+	d.file(at+".ca", u.CA, false)
+	d.file(at+".client-cert", u.ClientCert, false)
+	d.file(at+".client-key", u.ClientKey, true)
 	if u.MaxConnections < 1 {
 		d.reject(at+".max-connections", "must be 1 or more")
+	}
+}
+
+// file checks that name, unless it is "", is a file.
+func (d *decoder) file(at, name string, secret bool) {
+	if name == "" {
+		return
+	}
+	stat, err := os.Stat(name)
+	switch {
+	case err != nil:
+		d.reject(at, "%v", err)
+	case !stat.Mode().IsRegular():
+		d.reject(at, "%s is no regular file", name)
+	case secret && stat.Mode().Perm()&0o004 != 0:
+		d.reject(at, "%s is readable by everyone (mode %04o); run chmod o-r on it", name, stat.Mode().Perm())
 	}
 }
 
@@ -167,7 +173,7 @@ func references(template string) []string {
 		} else if end := strings.IndexFunc(rest, func(r rune) bool { return !isVariable("_" + string(r)) }); end >= 0 {
 			name = rest[:end]
 		}
-		if isVariable("_" + name) && name != "" {
+		if isVariable("_"+name) && name != "" {
 			all = append(all, name)
 		}
 	}
@@ -199,7 +205,8 @@ func (d *decoder) fields(at string, u *Upstream) {
 		return
 	}
 	canonical := make(map[string]Secret, len(u.Headers))
-	for name, value := range u.Headers {
+	for _, name := range slices.Sorted(maps.Keys(u.Headers)) {
+		value := u.Headers[name]
 		at := join(at+".headers", name)
 		key := textproto.CanonicalMIMEHeaderKey(name)
 		switch _, twice := canonical[key]; {

@@ -78,3 +78,6 @@ func (s *Secret) read(name string) error {
 	*s = Secret{value: value, file: name}
 	return nil
 }
+
+// NewSecret is the secret with that value.
+func NewSecret(value string) Secret { return Secret{value: value} }

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
+)
+
+// check shows a configuration that has been loaded from source: what it does,
+// or itself.
+func check(c *cacheproxy.Config, source string, print bool, stdout, stderr io.Writer) int {
+	var err error
+	if print {
+		err = c.WriteYAML(stdout)
+	} else {
+		err = describe(c, source, stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// describe says on one screen what each hub does.
+func describe(c *cacheproxy.Config, source string, out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "%s: ok\n\n", source)
+	for _, a := range c.Listen {
+		fmt.Fprintf(w, "listen on %v\n", a)
+	}
+	fmt.Fprintf(w, "\nhub default at /, %d upstreams, race.mode %s\n", len(c.Upstream), c.Race.Mode)
+	for i, u := range c.Upstream {
+		mapping := "every path, unchanged"
+		if u.Path.Match.IsSet() && u.Path.Replace != "" {
+			mapping = short(u.Path.Match.String()) + " to " + u.Path.Replace
+		}
+		fmt.Fprintf(w, "  %d\t%v\t%s\n", i, u.Server, mapping)
+	}
+	fmt.Fprintf(w, "\n%d policies, first match wins\n", len(c.Cache.Policies))
+	for _, p := range c.Cache.Policies {
+		fmt.Fprintf(w, "  %v\t%s\n", p.RefreshAfter, short(p.Match.String()))
+	}
+	fmt.Fprintf(w, "  %v\teverything else\n", c.Cache.Timeout)
+	l := c.Storage.Local
+	fmt.Fprintf(w, "\nstorage %s in %s: at most %v, %v left free, %s\n", c.Storage.Type, l.Path, l.MaxSize, l.MinFree, l.Durability)
+	if l.Accel.EnableByHeader != "" {
+		fmt.Fprintf(w, "  %s from %v is answered with %v\n", l.Accel.EnableByHeader, l.Accel.Trusted, l.Accel.RespondWithHeaders)
+	}
+	return w.Flush()
+}
+
+// short is s, cut to what a line can hold.
+func short(s string) string {
+	const most = 60
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,30 @@
+//go:build pprof
+
+package main
+
+import (
+	"flag"
+	"net/http"
+	"net/http/pprof"
+)
+
+// debugFlags are there in builds with the tag pprof.
+type debugFlags struct{ pprof bool }
+
+func (d *debugFlags) register(f *flag.FlagSet) {
+	f.BoolVar(&d.pprof, "pprof", true, "serve /debug/pprof/ beside the mirrors, for everyone who can reach them")
+}
+
+// handler is what is served below /debug/pprof/; nil if nothing is.
+func (d *debugFlags) handler() http.Handler {
+	if !d.pprof {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
