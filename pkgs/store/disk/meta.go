@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,8 +37,8 @@ var (
 
 // decodeEntry is the entry that metadata b of a file of this size tells.
 func decodeEntry(b []byte, size int64) (*exchange.Entry, error) {
-	e := new(exchange.Entry)
-	if err := json.Unmarshal(b, e); err != nil {
+	e, err := unmarshalEntry(b)
+	if err != nil {
 		return nil, fmt.Errorf("%w: metadata: %w", errDamaged, err)
 	}
 	if e.Status < 100 || e.Status > 999 || e.Key.Path == "" {
@@ -109,7 +108,7 @@ func (s *Store) readMeta(file *os.File, st stat) (*exchange.Entry, error) {
 // writeMeta puts e onto a file; its size and modification time are final. It
 // stays where the file has it already, so that a reader always finds one.
 func (s *Store) writeMeta(file *os.File, st stat, e *exchange.Entry) error {
-	b, err := json.Marshal(e)
+	b, err := marshalEntry(e)
 	if err != nil {
 		return err
 	}

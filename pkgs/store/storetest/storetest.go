@@ -75,6 +75,7 @@ func Entry(key exchange.Key, content []byte) *exchange.Entry {
 			"Last-Modified": {"Mon, 02 Feb 2026 03:04:05 GMT"},
 			"Etag":          {`"v1"`},
 			"Link":          {"</a>; rel=x", "</b>; rel=y"},
+			"X-Quoted":      {"\"<&>\" \u2028"},
 		},
 		Size:      int64(len(content)),
 		Digest:    exchange.NewDigest("sha256", sum[:]),
@@ -156,6 +157,12 @@ func testRoundTrip(t *testing.T, s store.Store) {
 	e, b := Get(t, s, key)
 	assertEntry(t, want, e)
 	assert.Equal(t, "hello", string(b))
+
+	latin := Entry(Key("/latin"), nil)
+	latin.Header.Set("Content-Disposition", "attachment; filename=\"na\xefve \u00fc\"")
+	require.NoError(t, put(t.Context(), s, latin, nil))
+	e, _ = Get(t, s, latin.Key)
+	assertEntry(t, latin, e)
 
 	other := Entry(Key("/teapot"), nil)
 	other.Status, other.Header, other.Digest, other.Mirror = http.StatusTeapot, nil, "", ""
