@@ -1,6 +1,7 @@
 package proxytest
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -186,10 +187,15 @@ func unquote(s string) string {
 
 func (r *run) release(l line, args []string) error {
 	o, err := r.named(l, args[0])
-	if err == nil {
-		o.Release(args[1])
+	if err != nil {
+		return err
 	}
-	return err
+	return l.soon(func() error {
+		if !o.Release(args[1]) {
+			return errors.New("no transfer stalls")
+		}
+		return nil
+	})
 }
 
 // request sends METHOD PATH n times at once, and waits.

@@ -43,7 +43,7 @@
 //	      ranges=off conditional=off
 //	      times=N                   for N requests; the next line says what follows
 //	origin NAME down | up | silent  silent: accepts, reads, never answers
-//	release NAME PATH               stalled transfers of PATH go on
+//	release NAME PATH               stalled transfers of PATH go on; there must be one
 //
 // What clients do:
 //

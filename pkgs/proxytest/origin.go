@@ -121,14 +121,18 @@ func (o *Origin) Silent() {
 	o.silent = true
 }
 
-// Release lets the transfers of path that stall go on, those of now.
-func (o *Origin) Release(path string) {
+// Release lets the transfers of path that stall now go on, and reports whether
+// there were any: one may still be on its way to where it stalls.
+func (o *Origin) Release(path string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if c := o.release[path]; c != nil {
-		close(c)
-		delete(o.release, path)
+	c := o.release[path]
+	if c == nil {
+		return false
 	}
+	close(c)
+	delete(o.release, path)
+	return true
 }
 
 // Requests are copies of the requests for path so far, in order of arrival;
