@@ -15,9 +15,10 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// reset makes the close that follows a TCP reset, with what is still unsent
-// thrown away. Only an HTTP/1 connection is the request's own: on HTTP/2 the
-// panic alone resets the stream, and the others go on.
+// reset closes the connection of r by a TCP reset, with what is still unsent
+// thrown away; below TLS, whose own close would tell the client that all is well.
+// Only an HTTP/1 connection is the request's own: on HTTP/2 the panic that
+// follows resets the stream, and the others go on.
 func reset(r *http.Request) {
 	if r.ProtoMajor != 1 {
 		return
@@ -26,7 +27,8 @@ func reset(r *http.Request) {
 	for c != nil {
 		switch conn := c.(type) {
 		case interface{ SetLinger(int) error }:
-			_ = conn.SetLinger(0) // fails on a dead connection only
+			_ = conn.SetLinger(0) // both fail on a dead connection only
+			_ = c.Close()
 			return
 		case interface{ NetConn() net.Conn }: // *tls.Conn, or a listener's wrapper
 			c = conn.NetConn()
