@@ -245,7 +245,9 @@ func (l line) soon(check func() error) error {
 }
 
 // inDir is a path of the data directory.
-func (r *run) inDir(path string) string { return filepath.Join(r.env.Dir, filepath.FromSlash(unquote(path))) }
+func (r *run) inDir(path string) string {
+	return filepath.Join(r.env.Dir, filepath.FromSlash(unquote(path)))
+}
 
 func (r *run) stored(l line, args []string) error {
 	return l.soon(func() error {

@@ -301,6 +301,7 @@ func (r *run) advanceClock(l line, args []string) error {
 	if err != nil {
 		return l.errorf("%v", err)
 	}
+	time.Sleep(30 * time.Millisecond) // for what was stored just now: hours must not pass while it lands
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.advance += d
