@@ -92,6 +92,7 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value, options ...
 			i, err := strconv.Atoi(s)
 			if err != nil {
 				d.problem(n.Line, path, "%q is no whole number", s)
+				return
 			}
 			v.SetInt(int64(i))
 		}
@@ -177,13 +178,13 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value, single bool) 
 			full = fmt.Sprintf("%s[%d]", path, i)
 		}
 		d.lines[full] = e.Line
-		if isNull(resolve(e)) {
-			d.problem(e.Line, full, "empty")
-			continue
-		}
 		to := out.Index(i)
 		if def, ok := to.Addr().Interface().(defaulter); ok {
 			def.setDefaults()
+		}
+		if isNull(resolve(e)) {
+			d.problem(e.Line, full, "empty")
+			continue
 		}
 		d.decode(e, full, to)
 	}
@@ -402,7 +403,7 @@ func isVariable(name string) bool {
 
 // hint suggests the known name nearest to an unknown one.
 func hint(unknown string, known []string) string {
-	best, least := "", 1+len(unknown)/3
+	best, least := "", min(len(unknown)/2, 2+len(unknown)/8)
 	for _, k := range known {
 		if n := distance(strings.ReplaceAll(strings.ToLower(unknown), "_", "-"), k); n < least || n == least && best == "" {
 			best, least = k, n

@@ -146,7 +146,7 @@ func parse(file string, text []byte) (*Config, []Warning, error) {
 	c := defaults()
 	if len(text) > maxConfig {
 		d.problem(0, "", "larger than %v", Size(maxConfig))
-	} else if root := d.document(text); root != nil {
+	} else if root, ok := d.document(text); ok {
 		d.decode(root, "", reflect.ValueOf(c).Elem())
 		d.check(c)
 	}
@@ -166,9 +166,10 @@ func parse(file string, text []byte) (*Config, []Warning, error) {
 // yamlLine finds the line in an error of the package yaml, which has it only in its text.
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-// document parses the only document of text; nil if there is none. Problems of
-// syntax are noted.
-func (d *decoder) document(text []byte) *yaml.Node {
+// document parses the only document of text, which is null if there is none.
+// Problems of syntax are noted, and then it is not ok.
+func (d *decoder) document(text []byte) (root *yaml.Node, ok bool) {
+	null := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
 	var doc, second yaml.Node
 	in := yaml.NewDecoder(bytes.NewReader(text))
 	err := in.Decode(&doc)
@@ -182,7 +183,7 @@ func (d *decoder) document(text []byte) *yaml.Node {
 	}
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil
+		return null, true
 	case err != nil:
 		m := yamlLine.FindStringSubmatch(err.Error())
 		line := 0
@@ -190,11 +191,11 @@ func (d *decoder) document(text []byte) *yaml.Node {
 			line, _ = strconv.Atoi(m[1])
 		}
 		d.problem(line, "", "%s", yamlLine.ReplaceAllString(err.Error(), ""))
-		return nil
+		return nil, false
 	case len(doc.Content) == 0:
-		return nil
+		return null, true
 	}
-	return doc.Content[0]
+	return doc.Content[0], true
 }
 
 func mustPrefixes(all ...string) []Prefix {

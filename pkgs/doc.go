@@ -1,0 +1,26 @@
+// Package pkgs holds the parts of the proxy, and this map of them.
+//
+// A request becomes a value, exchange.Request; a chain of Sources answers it
+// with a value, exchange.Response; the edge writes that out. The group of
+// upstreams is a Source; the cache and a hub's rewriting are Filters around one.
+// Read them in this order:
+//
+//	exchange    the vocabulary: Source, Filter, Request, Entry, Response, Outcome
+//	freshness   the arithmetic of RFC 9111: how far an entry may be used
+//	hub         the contract of an ecosystem's protocol; hub/files is the plain one
+//	store       the contract of content at rest; store/disk keeps plain files
+//	upstream    mirrors, and the race between them
+//	cache       look up, join or start a flight, validate: the heart
+//	edge        HTTP toward clients: guard, Parse, Get, respond
+//	middleware  net/http around the edge: recover, handlerctx, httplog
+//	observe     what those who watch see: error reports
+//	proxytest   scripts for tests: what a client sees when origins misbehave
+//
+// A GET comes in through middleware to the edge, which lets the hub parse it, and
+// asks the hub's Rewrite around the cache around the group of upstreams. On a miss
+// the cache starts a flight: one transfer that writes a store's Draft, which any
+// number of clients follow as it grows, and that is committed when it is whole.
+//
+// Imports point down and siblings never see each other: layers_test.go has the
+// table. Nothing here knows the configuration; the root package connects the parts.
+package pkgs
