@@ -9,15 +9,16 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 )
 
-// header fills h with the response's fields: the origin's as it sent them, on a
-// hit as on a miss, and what the cache has to say.
+// header fills h with the fields of the whole response: the origin's as it sent
+// them, on a hit as on a miss, and what the cache has to say. ranged is whether
+// parts of it can be had.
 //
 // The origin's Cache-Control does not pass, but for pass-through: it speaks of
 // how long its own copy is fresh, while ours is as fresh as configuration and
 // protocol say, and a client that keeps an index on the origin's word would not
 // see a purge or a new generation here. So mutable content is validated at each
 // use, which costs us a 304, and immutable content never.
-func (e *edge) header(h http.Header, req *exchange.Request, resp *exchange.Response) {
+func (e *edge) header(h http.Header, req *exchange.Request, resp *exchange.Response, ranged bool) {
 	entry, class := resp.Entry, req.Policy.Class
 	for name, values := range entry.Header {
 		if len(values) > 0 && passes(name, class) {
@@ -55,6 +56,12 @@ func (e *edge) header(h http.Header, req *exchange.Request, resp *exchange.Respo
 	if entry.Status == http.StatusOK && h["Last-Modified"] == nil && !entry.Received.IsZero() {
 		// apt asks with its own clock where it was given no date.
 		set("Last-Modified", entry.Received.UTC().Format(http.TimeFormat))
+	}
+	if entry.Size >= 0 && entry.Status != http.StatusNoContent {
+		set("Content-Length", strconv.FormatInt(entry.Size, 10))
+	}
+	if ranged {
+		set("Accept-Ranges", "bytes")
 	}
 	set("X-Content-Type-Options", "nosniff")
 	if mediaType := h["Content-Type"]; mediaType == nil {

@@ -12,17 +12,15 @@ import (
 // be completed.
 func (e *edge) respond(w *writer, r *http.Request, req *exchange.Request, resp *exchange.Response) error {
 	h, entry := w.Header(), resp.Entry
-	e.header(h, req, resp)
+	body, ranged := resp.Body.(io.ReadSeeker)
+	// The empty body of a HEAD says nothing of the GET's.
+	ranged = (ranged || req.Head) && entry.Size >= 0 && entry.Status == http.StatusOK
+	e.header(h, req, resp, ranged)
 	w.flush = !resp.Outcome.Hit
 	if entry.Status != http.StatusOK {
 		return replay(w, r, resp)
 	}
 
-	body, ranged := resp.Body.(io.ReadSeeker)
-	ranged = (ranged || req.Head) && entry.Size >= 0 // the empty body of a HEAD says nothing of the GET's
-	if ranged {
-		h["Accept-Ranges"] = []string{"bytes"}
-	}
 	switch precondition(r.Header, h) {
 	case http.StatusNotModified:
 		dropContent(h)
@@ -71,13 +69,9 @@ func replay(w *writer, r *http.Request, resp *exchange.Response) error {
 }
 
 func sendWhole(w *writer, r *http.Request, resp *exchange.Response) error {
-	size := resp.Entry.Size
-	if size >= 0 {
-		w.Header()["Content-Length"] = []string{strconv.FormatInt(size, 10)}
-	}
 	w.WriteHeader(resp.Entry.Status)
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	return copyBody(w, resp.Body, size)
+	return copyBody(w, resp.Body, resp.Entry.Size)
 }

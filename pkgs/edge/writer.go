@@ -16,7 +16,7 @@ const (
 
 	// Up to this a file is read, and written in one go with the head: a system
 	// call and a packet less than the head and sendfile.
-	smallFile = 16 << 10
+	smallFile = 4 << 10
 )
 
 var errSlow = errors.New("slower than the minimum rate")
@@ -28,7 +28,7 @@ var buffers = sync.Pool{New: func() any { return new([copyPiece]byte) }}
 // is nothing to write does not count. It belongs to the request's goroutine.
 type writer struct {
 	http.ResponseWriter
-	control *http.ResponseController
+	control http.ResponseController
 	file    io.ReaderFrom // reaches sendfile; nil where there is none
 	http2   bool
 
@@ -46,7 +46,7 @@ var _ io.ReaderFrom = (*writer)(nil)
 func newWriter(w http.ResponseWriter, r *http.Request, timeout time.Duration, minRate int64) *writer {
 	out := &writer{
 		ResponseWriter: w,
-		control:        http.NewResponseController(w),
+		control:        *http.NewResponseController(w),
 		http2:          r.ProtoMajor >= 2,
 		timeout:        timeout,
 		minRate:        minRate,
