@@ -352,7 +352,7 @@ func (s *Store) remove(key exchange.Key, name string) (at string, err error) {
 		return "", err
 	}
 	s.removeSidecar(st)
-	s.space.give(s.index.drop(name))
+	s.space.add(-s.index.drop(name))
 	return at, nil
 }
 
@@ -376,6 +376,6 @@ func (s *Store) Stats() Stats {
 	}
 	s.space.mu.Lock()
 	defer s.space.mu.Unlock()
-	t.Bytes, t.MaxSize, t.MinFree, t.Free = s.space.used, s.space.maxBytes, s.space.minBytes, s.space.free
+	t.Bytes, t.MaxSize, t.MinFree, t.Free = s.space.committed+s.space.reserved, s.space.maxBytes, s.space.minBytes, s.space.free
 	return t
 }

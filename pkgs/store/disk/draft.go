@@ -57,7 +57,7 @@ func (s *Store) Draft(ctx context.Context, size int64) (store.Draft, error) {
 		}
 	}
 	if err != nil {
-		s.space.give(room + metaRoom)
+		s.space.release(room + metaRoom)
 		return nil, fmt.Errorf("draft: %w", err)
 	}
 	d := &draft{store: s, file: file, name: name}
@@ -204,7 +204,7 @@ func (d *draft) Close() error {
 		if rerr := d.store.root.Remove(d.name); err == nil && !errors.Is(rerr, fs.ErrNotExist) {
 			err = rerr
 		}
-		d.store.space.give(d.room.Load() + metaRoom)
+		d.store.space.release(d.room.Load() + metaRoom)
 	}
 	return err
 }

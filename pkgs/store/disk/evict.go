@@ -22,10 +22,10 @@ const (
 type evictor struct {
 	work chan struct{} // holds one: somebody is waiting
 
-	mu     sync.Mutex
-	want   int64         // guarded by mu; the largest wish
-	passes int           // guarded by mu; that ended
-	moved  chan struct{} // guarded by mu; closed and replaced when room was made or a pass ended
+	mu    sync.Mutex
+	want  int64         // guarded by mu; the largest wish
+	vain  int           // guarded by mu; passes that found nothing
+	moved chan struct{} // guarded by mu; closed and replaced when room was made or a pass ended
 }
 
 func newEvictor() *evictor {
@@ -42,10 +42,10 @@ func (v *evictor) wake(want int64) {
 	}
 }
 
-func (v *evictor) state() (moved <-chan struct{}, passes int) {
+func (v *evictor) state() (moved <-chan struct{}, vain int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.moved, v.passes
+	return v.moved, v.vain
 }
 
 func (v *evictor) wish() int64 {
@@ -56,10 +56,10 @@ func (v *evictor) wish() int64 {
 	return want
 }
 
-// progress wakes those that wait for room.
-func (v *evictor) progress(passes int) {
+// progress wakes those that wait for room; vain passes let them give up.
+func (v *evictor) progress(vain int) {
 	v.mu.Lock()
-	v.passes += passes
+	v.vain += vain
 	close(v.moved)
 	v.moved = make(chan struct{})
 	v.mu.Unlock()
@@ -71,19 +71,20 @@ func (s *Store) reserve(n int64) error {
 	if s.space.take(n) {
 		return nil
 	}
-	if s.space.hopeless(n) {
-		return store.ErrFull
+	wait := patience
+	if !s.scanned.Load() {
+		wait /= 10 // nothing is evicted before everything is counted
 	}
-	timeout := time.NewTimer(patience)
+	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	_, start := s.evictor.state()
 	for {
-		moved, passes := s.evictor.state()
+		moved, vain := s.evictor.state()
 		if s.space.take(n) {
 			return nil
 		}
 		// The pass that was running did not know of us; the second one did.
-		if passes >= start+2 {
+		if vain >= start+2 || s.space.hopeless(n) {
 			return store.ErrFull
 		}
 		s.evictor.wake(n)
@@ -106,18 +107,21 @@ func (s *Store) maintain() {
 		case <-s.closing:
 			return
 		case <-s.evictor.work:
-			s.evict(s.evictor.wish())
-			s.evictor.progress(1)
+			vain := 1
+			if s.evict(s.evictor.wish()) > 0 {
+				vain = 0
+			}
+			s.evictor.progress(vain)
 		}
 	}
 }
 
 // evict makes room for want bytes: it picks a threshold of access times from the
 // index, then walks the tree for what is older. Nobody waits for the walk but
-// drafts that found no room.
-func (s *Store) evict(want int64) {
+// drafts that found no room. It returns how many entries went.
+func (s *Store) evict(want int64) (evicted int) {
 	if s.space.short(want, 0) <= 0 && s.space.short(0, highWater) <= 0 {
-		return
+		return 0
 	}
 	goal := s.space.short(want, lowWater)
 	victims, limit := s.index.oldest(goal)
@@ -131,21 +135,27 @@ func (s *Store) evict(want int64) {
 			return nil
 		}
 		delete(victims, s.index.hash(name))
-		s.evictFile(name, at, st, limit)
+		if s.evictFile(name, at, st, limit) {
+			evicted++
+		}
 		return nil
 	})
 	if err != nil {
 		if !s.isClosing() {
 			s.log.Warn("eviction did not see the whole store", "err", err)
 		}
-		return
+		return evicted
 	}
 	for h := range victims { // removed behind our back
-		s.space.give(s.index.forget(h, limit))
+		if n := s.index.forget(h, limit); n > 0 {
+			s.space.add(-n)
+			evicted++
+		}
 	}
+	return evicted
 }
 
-func (s *Store) evictFile(name, at string, st stat, limit int64) {
+func (s *Store) evictFile(name, at string, st stat, limit int64) bool {
 	mu := s.place(name)
 	mu.Lock()
 	removed := s.index.older(name, limit) && s.removeLocked(name, at, st)
@@ -155,6 +165,7 @@ func (s *Store) evictFile(name, at string, st stat, limit int64) {
 		s.removeEmpty(at)
 		s.evictor.progress(0)
 	}
+	return removed
 }
 
 // scan counts what is there. It runs behind the listener.
@@ -194,7 +205,7 @@ func (s *Store) account(name, at string, st stat) {
 		used = st.mtime
 	}
 	if more := s.index.touch(name, used, s.charge(st)); more != 0 {
-		s.space.give(-more)
+		s.space.add(more)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -46,14 +47,14 @@ func place(key exchange.Key) string {
 	var b strings.Builder
 	b.Grow(len(key.Hub) + len(p) + 16)
 	if key.Hub != defaultHub {
-		b.WriteString(topName(segmentName(key.Hub)))
+		b.WriteString(hubDir(key.Hub))
 		b.WriteByte('/')
 	}
 	top := b.Len()
 
 	rest, ok := strings.CutPrefix(p, "/")
 	if !ok { // not canonical: must not meet the same path with a slash
-		return b.String() + hashName("-", key.Path+"\x00"+key.Variant)
+		return b.String() + wholeName(key)
 	}
 	for {
 		segment, after, more := strings.Cut(rest, "/")
@@ -83,7 +84,7 @@ func place(key exchange.Key) string {
 	}
 	b.WriteString(fit(last))
 	if b.Len() > maxPath {
-		return b.String()[:top] + hashName("-", key.Path+"\x00"+key.Variant)
+		return b.String()[:top] + wholeName(key)
 	}
 	return b.String()
 }
@@ -91,13 +92,14 @@ func place(key exchange.Key) string {
 // placeKey is the key whose place is name, for files without metadata. ok is
 // false if the name alone does not tell.
 func placeKey(hub, name string) (key exchange.Key, ok bool) {
+	key.Hub = hub
+	inHub := name
 	if hub != defaultHub {
-		if name, ok = strings.CutPrefix(name, place(exchange.Key{Hub: hub, Path: "/"})[:len(topName(segmentName(hub)))+1]); !ok {
+		if inHub, ok = strings.CutPrefix(name, hubDir(hub)+"/"); !ok {
 			return key, false
 		}
 	}
-	key.Hub = hub
-	dir, last := path.Split(name)
+	dir, last := path.Split(inHub)
 	if last == contentName {
 		dir, last = path.Split(strings.TrimSuffix(dir, "/"))
 	}
@@ -124,7 +126,16 @@ func placeKey(hub, name string) (key exchange.Key, ok bool) {
 	if hasVariant {
 		key.Variant = unescape(variant)
 	}
-	return key, place(key) == strings.TrimSuffix(name, "/"+contentName)
+	return key, place(key) == placeOf(name)
+}
+
+// hubDir is the directory of a hub that is not the default one.
+func hubDir(hub string) string { return topName(fit(segmentName(hub))) }
+
+// wholeName is the place, below its hub's, of a key whose path has no segments
+// or is too long.
+func wholeName(key exchange.Key) string {
+	return hashName("-", strconv.Quote(key.Path)+strconv.Quote(key.Variant))
 }
 
 // pathName is the file name of one segment of a canonical path; a segment that is

@@ -48,7 +48,7 @@ func (s *Store) commit(file *os.File, temp string, room int64, e *exchange.Entry
 	name := place(e.Key)
 	at, err = s.publish(temp, name, st, func() {
 		more := s.index.put(name, now, s.charge(st))
-		s.space.give(room + metaRoom - more)
+		s.space.settle(room+metaRoom, more)
 	})
 	if err != nil {
 		s.removeSidecar(st)
@@ -70,7 +70,7 @@ func (s *Store) commit(file *os.File, temp string, room int64, e *exchange.Entry
 // withdraw removes an entry whose name may not last.
 func (s *Store) withdraw(name, at string, st stat, room int64, err error) error {
 	s.removeFile(name, at, st)
-	s.space.give(-(room + metaRoom)) // the draft gives it back when it is closed
+	s.space.release(-(room + metaRoom)) // the draft gives it back when it is closed
 	return err
 }
 
@@ -253,7 +253,7 @@ func (s *Store) removeLocked(name, at string, st stat) bool {
 		return false
 	}
 	s.removeSidecar(st)
-	s.space.give(s.index.drop(name))
+	s.space.add(-s.index.drop(name))
 	return true
 }
 
@@ -262,7 +262,7 @@ func (s *Store) removeLocked(name, at string, st stat) bool {
 func (s *Store) touch(name, at string, st stat) {
 	now := s.now()
 	if more := s.index.touch(name, now, st.blocks); more != 0 {
-		s.space.give(-more)
+		s.space.add(more)
 	}
 	if now.Sub(st.atime) > time.Hour {
 		s.root.Chtimes(at, now, time.Time{}) // a hint: an error costs nothing

@@ -67,6 +67,7 @@ func (s *Store) recover() error {
 	}
 	s.state = nextState(b, time.Now())
 	s.windows = s.state.Suspect
+	s.state.Synced = s.state.Synced.Add(-clockSlack)
 	s.state.Clean = s.strict // strict leaves nothing to prove, however it stops
 	return s.writeState()
 }

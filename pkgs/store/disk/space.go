@@ -27,12 +27,13 @@ type space struct {
 	root         *os.File
 	max, minFree Size
 
-	mu       sync.Mutex
-	used     int64     // guarded by mu
-	maxBytes int64     // guarded by mu; 0 is no limit
-	minBytes int64     // guarded by mu
-	free     int64     // guarded by mu; of the file system, less what was taken since
-	asked    time.Time // guarded by mu; when free was asked
+	mu        sync.Mutex
+	committed int64     // guarded by mu
+	reserved  int64     // guarded by mu; by drafts
+	maxBytes  int64     // guarded by mu; 0 is no limit
+	minBytes  int64     // guarded by mu
+	free      int64     // guarded by mu; of the file system, less what was taken since
+	asked     time.Time // guarded by mu; when free was asked
 }
 
 // pages rounds up to what a file system allocates.
@@ -59,55 +60,75 @@ func (p *space) refresh() error {
 	return nil
 }
 
-// take reserves n bytes if both limits let it.
+// take reserves n bytes for a draft if both limits let it.
 func (p *space) take(n int64) bool {
 	if p.refresh() != nil {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lacks(n, 0) > 0 {
+	if p.overMax(n, 0) > 0 || p.underMin(n, 0) > 0 {
 		return false
 	}
-	p.used += n
-	p.free -= n
+	p.hold(n)
 	return true
 }
 
-// give returns n bytes; a negative n takes them whether there is room or not.
-func (p *space) give(n int64) {
+// settle turns what a draft reserved into what its entry takes more than the one before.
+func (p *space) settle(reserved, more int64) {
 	p.mu.Lock()
-	p.used -= n
-	p.free += n
+	p.hold(-reserved)
+	p.committed += more
+	p.free -= more
 	p.mu.Unlock()
 }
 
-// lacks is how many bytes must go before n more fit, with spare bytes left over
-// in a hundred of the limit.
-func (p *space) lacks(n, spare int64) int64 {
-	var lack int64
-	if p.maxBytes > 0 {
-		lack = p.used + n - (p.maxBytes - p.maxBytes/100*spare)
-	}
-	if p.minBytes > 0 {
-		lack = max(lack, p.minBytes+p.minBytes/100*spare+n-p.free)
-	}
-	return lack
+// release gives back what a draft reserved.
+func (p *space) release(reserved int64) { p.settle(reserved, 0) }
+
+// add counts n more bytes of committed files, or less.
+func (p *space) add(n int64) { p.settle(0, n) }
+
+func (p *space) hold(n int64) {
+	p.reserved += n
+	p.free -= n
 }
 
-// short is lacks for the evictor: what to free once n bytes are wanted.
+// overMax is how many bytes must go before n more fit under the maximum, with
+// spare percent of it left over.
+func (p *space) overMax(n, spare int64) int64 {
+	if p.maxBytes <= 0 {
+		return 0
+	}
+	return p.committed + p.reserved + n - (p.maxBytes - p.maxBytes/100*spare)
+}
+
+// underMin is the same for what is to be kept free.
+func (p *space) underMin(n, spare int64) int64 {
+	if p.minBytes <= 0 {
+		return 0
+	}
+	return p.minBytes + p.minBytes/100*spare + n - p.free
+}
+
+// short is how much to evict for n more bytes and spare percent. Where the whole
+// store would not be enough, since others fill the file system, none of it goes.
 func (p *space) short(n, spare int64) int64 {
 	if p.refresh() != nil {
 		return 0
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.lacks(n, spare)
+	goal := max(0, p.overMax(n, spare))
+	if lack := p.underMin(n, spare); lack <= p.committed {
+		goal = max(goal, lack)
+	}
+	return goal
 }
 
-// hopeless reports whether n bytes would not fit into an empty store.
+// hopeless reports whether n bytes would not fit if every entry went.
 func (p *space) hopeless(n int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.maxBytes > 0 && n > p.maxBytes
+	return max(p.overMax(n, 0), p.underMin(n, 0)) > p.committed
 }
