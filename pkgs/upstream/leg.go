@@ -125,7 +125,7 @@ func (l *leg) take(res *response, requested time.Time) {
 		if l.outcome == busy {
 			l.retryAfter = retryAfter(res.Header.Get("Retry-After"), l.options.Now())
 		} else if l.outcome == refused {
-			l.log(l.ctx, slog.LevelWarn, "mirror wants other credentials", bad)
+			l.log(l.ctx, l.mirror.concern(), "mirror wants other credentials", bad)
 		}
 	}
 	if l.outcome == notModified || l.outcome == doubtful {
@@ -187,7 +187,7 @@ func (l *leg) fail(err error) {
 	var policy *policyError
 	switch _, ours := cause.(*timeoutError); {
 	case errors.As(err, &policy):
-		l.log(l.ctx, slog.LevelWarn, "mirror leads where it may not", err)
+		l.log(l.ctx, l.mirror.concern(), "mirror leads where it may not", err)
 	case cause == nil || ours:
 		l.transport = true
 		l.mirror.dead(err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
@@ -40,6 +41,7 @@ type mirror struct {
 	away  *http.Transport // where redirects lead: knows no credentials
 
 	failures atomic.Int64 // of the transport, in a row
+	warned   atomic.Int64 // when people were last told to look, in Unix seconds
 }
 
 func newMirror(index int, o *Options, g *guard) (*mirror, error) {
@@ -149,7 +151,7 @@ func (m *mirror) check(status int, header http.Header) error {
 func (m *mirror) requestHeader(req *exchange.Request, self bool) http.Header {
 	h := make(http.Header, len(req.Header)+len(m.header)+5)
 	for name, values := range req.Header {
-		if !hopByHop(name) {
+		if !hopByHop(name) && name != "Host" {
 			h[name] = values
 		}
 	}
@@ -174,6 +176,15 @@ func (m *mirror) requestHeader(req *exchange.Request, self bool) http.Header {
 		maps.Copy(h, m.header)
 	}
 	return h
+}
+
+// concern is the level of something that a person should look at, but not once a request.
+func (m *mirror) concern() slog.Level {
+	now, last := time.Now().Unix(), m.warned.Load()
+	if now-last >= 60 && m.warned.CompareAndSwap(last, now) {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }
 
 // alive notes an answer, whatever it says.

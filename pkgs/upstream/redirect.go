@@ -120,10 +120,10 @@ func (m *mirror) pinned(u *url.URL) bool {
 
 // hop makes one request.
 func (m *mirror) hop(ctx context.Context, method string, u *url.URL, h http.Header, self, trusted bool) (*response, error) {
-	request := (&http.Request{
-		Method: method, URL: u, Host: u.Host, Header: h,
+	request := &http.Request{
+		Method: method, URL: u, Host: h.Get("Host"), Header: h, // without a configured one: the URL's
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	})
+	}
 	proxy, err := m.proxy(request)
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -115,15 +116,25 @@ func failure(t testing.TB, g *Group, req *exchange.Request) *exchange.Error {
 	return e
 }
 
-// spooling counts spool files beside making them.
+// spooling makes spool files, counts them, and sees that all are closed in the end.
 func spooling(t testing.TB) (func() (*os.File, error), *atomic.Int64) {
 	dir, n := t.TempDir(), new(atomic.Int64)
+	var mu sync.Mutex
+	var files []*os.File
+	t.Cleanup(func() {
+		for _, f := range files {
+			assert.ErrorIs(t, f.Close(), os.ErrClosed, "nobody closed it")
+		}
+	})
 	return func() (*os.File, error) {
 		f, err := os.CreateTemp(dir, "")
 		if err != nil {
 			return nil, err
 		}
 		n.Add(1)
+		mu.Lock()
+		files = append(files, f)
+		mu.Unlock()
 		return f, os.Remove(f.Name())
 	}, n
 }
@@ -279,6 +290,9 @@ func TestWhatIsSent(t *testing.T) {
 	req.Validate = &exchange.Entry{Header: http.Header{"Etag": {`W/"x"`}, "Last-Modified": {"Mon, 02 Jan 2006 15:04:05 GMT"}}}
 	get(t, g, req)
 	h := <-seen
+	o.Mirrors[0].Header["Host"] = "mirror.example.org"
+	get(t, join(t, o), request("/a"))
+	assert.Equal(t, "mirror.example.org", (<-seen).Get("Host"))
 	assert.Equal(t, []string{"gzip", "apt", `W/"x"`, "Mon, 02 Jan 2006 15:04:05 GMT", "HEAD"}, []string{
 		h.Get("Accept-Encoding"), h.Get("User-Agent"), h.Get("If-None-Match"), h.Get("If-Modified-Since"), h.Get("Method")})
 }

@@ -1,7 +1,10 @@
 package upstream
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -197,4 +200,22 @@ func TestCheckers(t *testing.T) { // M036, M037, T19, T20, F12
 			res.Body.Close()
 		})
 	}
+}
+
+func TestLogs(t *testing.T) { // M061, B39
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := origin(t, says(302, "", "Location", "http://10.0.0.1/?sig=SECRET"))
+	o := Options{Mirrors: mirrors(t, s.URL), Log: log}
+	o.Mirrors[0].Server.User, o.Mirrors[0].Token = url.UserPassword("SECRET", "SECRET"), "SECRET"
+	g := join(t, o)
+	for range 3 {
+		e := failure(t, g, request("/a?token=SECRET"))
+		assert.NotContains(t, e.Error(), "SECRET")
+	}
+	text := out.String()
+	assert.NotContains(t, text, "SECRET")
+	assert.Contains(t, text, `level=DEBUG msg="asking mirror" hub=default key=default:/a mirror=`+s.URL+" index=0\n")
+	assert.Contains(t, text, `level=DEBUG msg="mirror lost"`)
+	assert.Equal(t, 1, strings.Count(text, "level=WARN"), "not once a request")
 }
