@@ -7,7 +7,8 @@ import (
 
 // A copier is a body that knows better than a loop of reads how to reach a
 // writer: the cache's reader of a growing file. CopyTo writes n bytes from the
-// current position, all that is left if n < 0, waiting for those to come.
+// current position, all that is left if n < 0, waiting for those to come; before
+// it waits it calls w's Flush, if w has one.
 type copier interface {
 	CopyTo(w io.Writer, n int64) (int64, error)
 }
@@ -24,7 +25,11 @@ func (e *lostError) Unwrap() error { return e.err }
 func copyBody(w *writer, body io.Reader, n int64) error {
 	var written int64
 	var err error
+	if n < 0 {
+		w.file = nil // chunks do not go through sendfile
+	}
 	if c, ok := body.(copier); ok {
+		w.flush = false
 		written, err = c.CopyTo(w, n)
 	} else if n >= 0 {
 		written, err = w.ReadFrom(&io.LimitedReader{R: body, N: n})

@@ -131,11 +131,12 @@ func (e *edge) serve(out *writer, r *http.Request) {
 		resp.Body.Close()
 		return
 	}
+	gone := r.Context().Err() != nil
 	// Whoever shares the transfer learns from the context, done before Close,
 	// that this client did not get it all.
 	cancel(err)
 	resp.Body.Close()
-	if lost := (*lostError)(nil); errors.As(err, &lost) {
+	if lost := (*lostError)(nil); gone || errors.As(err, &lost) {
 		e.Log.Debug("client lost", "key", req.Key.String(), "err", err)
 	} else {
 		e.Log.Warn("response cut", "key", req.Key.String(), "mirror", resp.Entry.Mirror, "err", err)

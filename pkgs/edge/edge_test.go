@@ -330,6 +330,7 @@ type growing struct {
 func (g *growing) Close() error { return nil }
 func (g *growing) CopyTo(w io.Writer, n int64) (int64, error) {
 	g.copied = append(g.copied, n)
+	w.(interface{ Flush() }).Flush() // as before a wait
 	if n < 0 {
 		return io.Copy(w, g.Reader)
 	}

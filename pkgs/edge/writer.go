@@ -15,6 +15,7 @@ const (
 	filePiece = 1 << 20  // of a file through sendfile
 
 	// Up to this a file is read, and written in one go with the head: a system
+	// Up to this a file is read, and written in one go with the head: a system
 	// call and a packet less than the head and sendfile.
 	smallFile = 4 << 10
 )
@@ -37,8 +38,9 @@ type writer struct {
 	spent   time.Duration // in writing bytes
 	bytes   int64         // since the rate was last found good
 
-	flush bool  // after each write, since nobody knows when the next one comes
-	err   error // of the client's connection; nothing is written after it
+	flush  bool  // after each write, since nobody knows when the next one comes
+	direct bool  // the last that was written was a file: nothing is buffered
+	err    error // of the client's connection; nothing is written after it
 }
 
 var _ io.ReaderFrom = (*writer)(nil)
@@ -106,6 +108,7 @@ func (w *writer) piece() int {
 // Write writes p.
 func (w *writer) Write(p []byte) (int, error) {
 	written := 0
+	w.direct = false
 	for piece := w.piece(); written < len(p); {
 		if w.err != nil {
 			return written, w.err
@@ -123,6 +126,20 @@ func (w *writer) Write(p []byte) (int, error) {
 		}
 	}
 	return written, nil
+}
+
+// Flush sends what is buffered: bodies that must wait for more call it first.
+// Its failure is the next write's.
+func (w *writer) Flush() {
+	if w.err != nil {
+		return
+	}
+	start := w.begin()
+	err := w.control.Flush()
+	if errors.Is(err, http.ErrNotSupported) {
+		err = nil
+	}
+	_ = w.end(start, 0, err)
 }
 
 // ReadFrom writes r to its end: by sendfile if it is an [io.LimitedReader] over
@@ -153,18 +170,22 @@ func (w *writer) ReadFrom(r io.Reader) (written int64, err error) {
 	}
 }
 
-// sendFile is ReadFrom of a file. The first piece is small, since the head goes
-// with it and a deadline there is final; later ones may go on behind a deadline,
-// for nothing is buffered then and the kernel says how far it came.
+// sendFile is ReadFrom of a file. The first piece is small, since what is
+// buffered goes with it, such as the head, and a deadline there is final; later
+// ones may go on behind a deadline, for the kernel says how far it came.
 func (w *writer) sendFile(r *io.LimitedReader) (written int64, err error) {
-	for size := int64(w.piece()); r.N > 0; size = filePiece {
+	for r.N > 0 {
 		if w.err != nil {
 			return written, w.err
+		}
+		size := int64(filePiece)
+		if !w.direct {
+			size = int64(w.piece())
 		}
 		piece := io.LimitedReader{R: r.R, N: min(r.N, size)}
 		start := w.begin()
 		n, err := w.file.ReadFrom(&piece)
-		if written > 0 && n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		if w.direct && n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 			err = nil // slow: the rate decides
 		}
 		written += n
@@ -172,6 +193,7 @@ func (w *writer) sendFile(r *io.LimitedReader) (written int64, err error) {
 		if err := w.end(start, n, err); err != nil {
 			return written, err
 		}
+		w.direct = true
 		if n == 0 {
 			return written, nil // the file is shorter than it was
 		}

@@ -94,6 +94,24 @@ func TestSendfile(t *testing.T) {
 			h.ServeHTTP(&spy{ResponseRecorder: httptest.NewRecorder()}, httptest.NewRequest("GET", "/x", nil))
 		})
 	})
+	t.Run("in pieces as they come", func(t *testing.T) {
+		s := &spy{ResponseRecorder: httptest.NewRecorder()}
+		w := newWriter(s, httptest.NewRequest("GET", "/x", nil), 0, 0)
+		for _, n := range []int64{100_000, 200_000, 300_000} {
+			m, err := io.CopyN(w, fileOf(t, content), n)
+			require.NoError(t, err)
+			assert.Equal(t, n, m)
+		}
+		assert.Equal(t, []int64{copyPiece, 100_000 - copyPiece, 200_000, 300_000}, s.pieces)
+	})
+	t.Run("not of unknown size", func(t *testing.T) {
+		f := fileOf(t, content)
+		h := handler(answer("", func(resp *exchange.Response) { resp.Entry.Size, resp.Body = -1, f }))
+		w := &spy{ResponseRecorder: httptest.NewRecorder()}
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/x", nil))
+		assert.Empty(t, w.pieces)
+		assert.True(t, bytes.Equal(content, w.Body.Bytes()))
+	})
 	t.Run("over TCP", func(t *testing.T) {
 		server := httptest.NewServer(New(Options{Hub: tree{}, WriteTimeout: time.Minute,
 			Source: answer("", func(resp *exchange.Response) {

@@ -30,21 +30,13 @@ type Options struct {
 
 // A Hub is one plain tree. It is safe for concurrent use.
 type Hub struct {
-	opts   Options
-	header http.Header // of every request upstream; never modified
+	opts Options
 }
 
 var _ hub.Hub = (*Hub)(nil)
 
 // New makes a hub.
-func New(opts Options) *Hub {
-	return &Hub{
-		opts: opts,
-		// What is stored are the bytes that signatures speak of, not their
-		// compression for this transfer (RFC 9110 §12.5.3).
-		header: http.Header{"Accept-Encoding": {"identity"}},
-	}
-}
+func New(opts Options) *Hub { return &Hub{opts: opts} }
 
 // Parse takes any path, and no field of the client's. The query counts, since a
 // tree may be made by a program, unless the options say otherwise; an empty one
@@ -62,7 +54,6 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	return &exchange.Request{
 		Key:    exchange.Key{Hub: h.opts.Name, Path: path},
 		Target: target,
-		Header: h.header,
 		Policy: policy,
 	}, nil
 }
