@@ -312,7 +312,7 @@ func prefixes(all []Prefix) []netip.Prefix {
 
 func openDisk(cfg *Config, o Options) (closingStore, error) {
 	c := &cfg.Storage.Local
-	return disk.Open(disk.Options{
+	d, err := disk.Open(disk.Options{
 		Root:             c.Path,
 		TemporaryPattern: c.TemporaryFilePattern,
 		MaxSize:          disk.Size{Bytes: int64(c.MaxSize.Bytes), Percent: c.MaxSize.Percent},
@@ -321,6 +321,10 @@ func openDisk(cfg *Config, o Options) (closingStore, error) {
 		Log:              o.Log,
 		Now:              o.Now,
 	})
+	if err != nil {
+		return nil, err // a nil *disk.Store would be no nil closingStore
+	}
+	return d, nil
 }
 
 // newGroup makes the group of mirrors that cfg describes.

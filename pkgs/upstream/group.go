@@ -26,9 +26,6 @@ var _ exchange.Source = (*Group)(nil)
 func New(o Options) (*Group, error) {
 	o.setDefaults()
 	g := &Group{options: o}
-	if len(o.Mirrors) == 0 {
-		return nil, errors.New("a group needs a mirror")
-	}
 	switch o.Race.Mode {
 	case Adaptive, All, Ordered:
 	default:

@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-// Options describe a group. Only Mirrors is required.
+// Options describe a group. A group without Mirrors has nothing.
 type Options struct {
 	Mirrors []Mirror // in the operator's order, which is their index in logs
 	Race    Race

@@ -240,12 +240,16 @@ func TestEachMirrorHasItsOwnPath(t *testing.T) {
 	assert.EqualValues(t, 1, b.Load())
 }
 
+func TestNoMirrors(t *testing.T) {
+	_, err := join(t, Options{}).Get(t.Context(), request("/x"))
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+}
+
 func TestNewRefuses(t *testing.T) {
 	tests := []struct {
 		name string
 		o    Options
 	}{
-		{"no mirror", Options{}},
 		{"no server", Options{Mirrors: make([]Mirror, 1)}},
 		{"scheme", Options{Mirrors: mirrors(t, "ftp://h/")}},
 		{"query", Options{Mirrors: mirrors(t, "http://h/?a")}},

@@ -50,8 +50,11 @@ func (r *race) verdict(ctx context.Context) (*exchange.Response, error) {
 	if all(timedOut) {
 		e.Status, e.Message = http.StatusGatewayTimeout, "no mirror answered in time"
 	}
+	some := func(o outcome) bool {
+		return slices.ContainsFunc(votes, func(l *leg) bool { return l.outcome == o })
+	}
 	for _, l := range votes {
-		if l.outcome == busy {
+		if l.outcome == busy && !some(absent) && !some(forbidden) {
 			e.Status, e.Message = http.StatusServiceUnavailable, "the mirrors are busy"
 			if l.retryAfter > 0 && (e.RetryAfter == 0 || l.retryAfter < e.RetryAfter) {
 				e.RetryAfter = l.retryAfter

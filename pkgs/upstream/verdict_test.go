@@ -46,7 +46,7 @@ func TestVerdict(t *testing.T) { // F9, T18, M059, M060, PROTOCOLS 0.12
 		{"429", []http.HandlerFunc{says(429, "")}, 503, 5 * time.Second, false, ""},
 		{"503", []http.HandlerFunc{says(503, "", "Retry-After", "7"), says(429, "", "Retry-After", "6"), says(500, "")}, 503, 6 * time.Second, false, ""},
 		{"503 for long", []http.HandlerFunc{says(503, "", "Retry-After", "86400")}, 503, 10 * time.Minute, false, ""},
-		{"404 and 503", []http.HandlerFunc{says(404, ""), says(503, "")}, 503, 5 * time.Second, false, ""},
+		{"404 and 503", []http.HandlerFunc{says(404, ""), says(503, "")}, 502, 0, false, ""},
 		{"all silent", []http.HandlerFunc{silent, silent}, 504, 0, false, ""},
 		{"silent and cut", []http.HandlerFunc{silent, abort}, 502, 0, false, ""},
 	}
