@@ -99,9 +99,8 @@ type edge struct {
 
 func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := newWriter(w, r, e.WriteTimeout, e.MinRate)
-	out.begin()
 	e.serve(out, r)
-	out.finish()
+	out.begin() // for what net/http still has to send: a head alone, or the end of a body
 }
 
 // serve answers r. Where it cannot keep the promise of a response begun, it

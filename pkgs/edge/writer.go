@@ -31,7 +31,6 @@ type writer struct {
 	http.ResponseWriter
 	control http.ResponseController
 	file    io.ReaderFrom // reaches sendfile; nil where there is none
-	http2   bool
 
 	timeout time.Duration // 0: there is none
 	minRate int64         // bytes a second
@@ -49,7 +48,6 @@ func newWriter(w http.ResponseWriter, r *http.Request, timeout time.Duration, mi
 	out := &writer{
 		ResponseWriter: w,
 		control:        *http.NewResponseController(w),
-		http2:          r.ProtoMajor >= 2,
 		timeout:        timeout,
 		minRate:        minRate,
 	}
@@ -84,16 +82,6 @@ func (w *writer) end(start time.Time, n int64, err error) error {
 	}
 	w.err = err
 	return err
-}
-
-// finish sends what is buffered and takes the deadline off the connection, which
-// goes on to other requests and handlers. A stream of HTTP/2 has its own, and
-// ends here. (The last chunk of a body without length, five bytes, comes after
-// it and has none.)
-func (w *writer) finish() {
-	if w.timeout > 0 && !w.http2 && w.control.Flush() == nil {
-		_ = w.control.SetWriteDeadline(time.Time{}) // supported, as begin found
-	}
 }
 
 // piece is how much a client of exactly the minimum rate takes within the
