@@ -220,15 +220,15 @@ func (s *Store) find(ctx context.Context, key exchange.Key) (*exchange.Entry, *p
 			s.touch(name, at, st)
 			return e, &plain{file, at}, nil
 		}
-		file.Close()
+		if errors.Is(err, errDamaged) && s.removeFile(name, at, st) {
+			s.damaged.Add(1)
+			s.log.Warn("damaged entry dropped", "hub", key.Hub, "key", key.String(), "err", err)
+		}
+		file.Close() // only now: the inode must stay this file's until it is removed
 		switch {
 		case errors.Is(err, errReplaced):
 			continue
 		case errors.Is(err, errDamaged):
-			if s.removeFile(name, at, st) {
-				s.damaged.Add(1)
-				s.log.Warn("damaged entry dropped", "hub", key.Hub, "key", key.String(), "err", err)
-			}
 			return nil, nil, fmt.Errorf("%w (%w)", fs.ErrNotExist, err)
 		}
 		return nil, nil, err
@@ -348,12 +348,7 @@ func (s *Store) remove(key exchange.Key, name string) (at string, err error) {
 	if e, err := s.readMeta(file, st); err == nil && e.Key != key {
 		return "", fs.ErrNotExist
 	}
-	if err := s.root.Remove(at); err != nil {
-		return "", err
-	}
-	s.removeSidecar(st)
-	s.space.add(-s.index.drop(name))
-	return at, nil
+	return at, s.removeEntry(name, at, st)
 }
 
 // Stats are counters of a store.

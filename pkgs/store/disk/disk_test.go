@@ -18,12 +18,9 @@ func TestStore(t *testing.T) {
 		{"attributes", Options{}},
 		{"sidecars", Options{DisableXattr: true}},
 		{"strict", Options{Strict: true}},
-		{"strict, sidecars", Options{Strict: true, DisableXattr: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if test.o.Strict && testing.Short() {
-				t.Skip("slow: syncs")
-			}
+			t.Parallel()
 			storetest.Run(t, func(t *testing.T) store.Store {
 				o := test.o
 				o.Root = t.TempDir()

@@ -97,7 +97,7 @@ func (s *Store) publish(temp, name string, st stat, done func()) (at string, err
 		switch {
 		case err == nil:
 			return at, nil
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOTEMPTY):
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.EISDIR), errors.Is(err, fs.ErrExist):
 			err = s.makeDirs(path.Dir(at))
 			if _, gone := s.root.Lstat(temp); gone != nil {
 				return "", gone // somebody emptied our directory: no name will help
@@ -125,11 +125,21 @@ func (s *Store) rename(temp, name string, st stat, done func()) (at string, err 
 		at = name + "/" + contentName
 		old, err = s.lstat(at)
 	}
+	replaces := err == nil && old.regular && s.sidecars.Load()
+	if replaces {
+		// While it is open, its inode is not given to a new file, whose sidecar
+		// might have the same name.
+		file, err := s.openFile(at)
+		if err != nil {
+			return at, err
+		}
+		defer file.Close()
+	}
 	if err := s.root.Rename(temp, at); err != nil {
 		return at, err
 	}
 	done()
-	if err == nil && old.regular && sidecarName(old) != sidecarName(st) {
+	if replaces {
 		s.removeSidecar(old)
 	}
 	return at, nil
@@ -249,12 +259,23 @@ func (s *Store) removeLocked(name, at string, st stat) bool {
 	if now, err := s.lstat(at); err != nil || !now.same(st) {
 		return false
 	}
+	return s.removeEntry(name, at, st) == nil
+}
+
+// removeEntry removes the file at a place, whose lock is held, and all that we
+// know of it.
+func (s *Store) removeEntry(name, at string, st stat) error {
+	if s.sidecars.Load() { // see rename
+		if file, err := s.openFile(at); err == nil {
+			defer file.Close()
+		}
+	}
 	if err := s.root.Remove(at); err != nil {
-		return false
+		return err
 	}
 	s.removeSidecar(st)
 	s.space.add(-s.index.drop(name))
-	return true
+	return nil
 }
 
 // touch notes that an entry was used: at once in memory, on disk if what stands

@@ -643,8 +643,8 @@ func testManyKeys(t *testing.T, s store.Store) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			for j := range 50 {
-				key := Key(fmt.Sprintf("/%d/%d", j%5, i*50+j))
+			for j := range 20 {
+				key := Key(fmt.Sprintf("/%d/%d", j%5, i*20+j))
 				assert.NoError(t, put(t.Context(), s, Entry(key, []byte(key.Path)), []byte(key.Path)))
 				_, r, err := s.Open(t.Context(), key)
 				if !assert.NoError(t, err) {
@@ -661,5 +661,5 @@ func testManyKeys(t *testing.T, s store.Store) {
 		})
 	}
 	wg.Wait()
-	assert.Len(t, list(t, s, "", ""), 200)
+	assert.Len(t, list(t, s, "", ""), 80)
 }
