@@ -17,11 +17,9 @@
 package disk
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -31,7 +29,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 )
 
@@ -80,7 +77,9 @@ type Store struct {
 	space   *space
 	evictor *evictor
 	syncer  *syncer
-	state   state // owned by Open, then by syncGroups, then by Close
+
+	state    state // owned by Open, then by syncGroups, then by Close
+	unsynced bool  // owned likewise; a group failed
 
 	evictions, damaged atomic.Int64
 	scanned            atomic.Bool
@@ -118,7 +117,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, pattern: o.TemporaryPattern, strict: o.Strict, log: o.Log, now: o.Now, opened: time.Now(),
-		index: newIndex(), evictor: newEvictor(), syncer: newSyncer(),
+		index: newIndex(o.Now()), evictor: newEvictor(), syncer: newSyncer(),
 		seed: maphash.MakeSeed(), closing: make(chan struct{}),
 	}
 	s.noXattr.Store(o.DisableXattr)
@@ -193,162 +192,6 @@ func (s *Store) isClosing() bool {
 // place is the lock of the file at a place.
 func (s *Store) place(name string) *sync.Mutex {
 	return &s.places[maphash.String(s.seed, name)%uint64(len(s.places))]
-}
-
-// Open implements [store.Store].
-func (s *Store) Open(ctx context.Context, key exchange.Key) (*exchange.Entry, io.ReadSeekCloser, error) {
-	e, file, err := s.find(ctx, key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open %v: %w", key, err)
-	}
-	return e, file, nil
-}
-
-// find opens the content of key and its entry, which is proved if it has to be.
-func (s *Store) find(ctx context.Context, key exchange.Key) (*exchange.Entry, *plain, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	name := place(key)
-	for range 8 {
-		file, st, at, err := s.openContent(name)
-		if err != nil {
-			return nil, nil, err
-		}
-		e, err := s.judge(ctx, key, file, st, at)
-		if err == nil {
-			s.touch(name, at, st)
-			return e, &plain{file, at}, nil
-		}
-		if errors.Is(err, errDamaged) && s.removeFile(name, at, st) {
-			s.damaged.Add(1)
-			s.log.Warn("damaged entry dropped", "hub", key.Hub, "key", key.String(), "err", err)
-		}
-		file.Close() // only now: the inode must stay this file's until it is removed
-		switch {
-		case errors.Is(err, errReplaced):
-			continue
-		case errors.Is(err, errDamaged):
-			return nil, nil, fmt.Errorf("%w (%w)", fs.ErrNotExist, err)
-		}
-		return nil, nil, err
-	}
-	return nil, nil, fs.ErrNotExist // replaced faster than we can look
-}
-
-var errReplaced = errors.New("replaced meanwhile")
-
-// judge is the entry of an open file, if that is content of key.
-func (s *Store) judge(ctx context.Context, key exchange.Key, file *os.File, st stat, at string) (*exchange.Entry, error) {
-	suspect := s.suspect(st.ctime)
-	e, err := s.readMeta(file, st)
-	if errors.Is(err, errNoMeta) {
-		return s.judgeBare(key, st, at, suspect)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if e.Key != key { // the default hub's /npm/x and npm's /x, or a file moved by hand
-		return nil, fmt.Errorf("%w: the place has %v", fs.ErrNotExist, e.Key)
-	}
-	if suspect {
-		if err := s.prove(ctx, file, at, e); err != nil {
-			return nil, err
-		}
-	}
-	return e, nil
-}
-
-// judgeBare is the entry of a file without metadata.
-func (s *Store) judgeBare(key exchange.Key, st stat, at string, suspect bool) (*exchange.Entry, error) {
-	if s.sidecars.Load() {
-		// The sidecar of a file goes after the file: look whether it is still there.
-		if now, err := s.lstat(at); err != nil || !now.same(st) {
-			return nil, errReplaced
-		}
-		if suspect { // the sidecar may be what was lost
-			return nil, fs.ErrNotExist
-		}
-	}
-	if suspect && st.size == 0 {
-		return nil, fmt.Errorf("%w: empty after an unclean stop", errDamaged)
-	}
-	return bareEntry(key, st), nil
-}
-
-// Update implements [store.Store].
-func (s *Store) Update(ctx context.Context, e *exchange.Entry) error {
-	if err := s.update(ctx, e); err != nil {
-		return fmt.Errorf("update %v: %w", e.Key, err)
-	}
-	return nil
-}
-
-func (s *Store) update(ctx context.Context, e *exchange.Entry) error {
-	old, content, err := s.find(ctx, e.Key)
-	if err != nil {
-		return err
-	}
-	content.Close()
-	if old.Digest != e.Digest || old.Size != e.Size {
-		return fmt.Errorf("%w: the content is another one", fs.ErrNotExist)
-	}
-	name := place(e.Key)
-	mu := s.place(name)
-	mu.Lock()
-	defer mu.Unlock()
-	file, st, at, err := s.openContent(name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	now, err := s.readMeta(file, st)
-	if err != nil && !errors.Is(err, errNoMeta) {
-		return fmt.Errorf("%w (%w)", fs.ErrNotExist, err)
-	}
-	if err == nil && (now.Key != e.Key || now.Digest != e.Digest) || st.size != e.Size {
-		return fmt.Errorf("%w: the content is another one", fs.ErrNotExist)
-	}
-	if err := s.writeMeta(file, st, e); err != nil {
-		return err
-	}
-	if s.strict {
-		return file.Sync()
-	}
-	s.syncer.mark(at, s.sidecarOf(st))
-	return nil
-}
-
-// Delete implements [store.Store].
-func (s *Store) Delete(ctx context.Context, key exchange.Key) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	name := place(key)
-	at, err := s.remove(key, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("delete %v: %w", key, err)
-	}
-	s.removeEmpty(at)
-	return nil
-}
-
-func (s *Store) remove(key exchange.Key, name string) (at string, err error) {
-	mu := s.place(name)
-	mu.Lock()
-	defer mu.Unlock()
-	file, st, at, err := s.openContent(name)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	if e, err := s.readMeta(file, st); err == nil && e.Key != key {
-		return "", fs.ErrNotExist
-	}
-	return at, s.removeEntry(name, at, st)
 }
 
 // Stats are counters of a store.

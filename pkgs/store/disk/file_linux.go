@@ -43,7 +43,7 @@ func reopenDescriptor(file *os.File) (again *os.File, err error) {
 	return again, err
 }
 
-// exchange swaps two names at once.
+// exchangeNames swaps two names at once.
 func exchangeNames(olddir *os.File, oldname string, newdir *os.File, newname string) error {
 	return control(olddir, func(from int) error {
 		return control(newdir, func(to int) error {
@@ -63,6 +63,8 @@ func allocate(file *os.File, size int64) error {
 	}
 	return nil
 }
+
+const canSyncFileSystem = true
 
 // syncFileSystem writes out everything at once, for large groups.
 func syncFileSystem(root *os.File) error {

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"hash/maphash"
 	"math"
 	"slices"
@@ -9,9 +10,10 @@ import (
 )
 
 // index remembers of every entry when it was used last and how much room it
-// takes: some 40 bytes each, no path among them. Access times are in order at
+// takes: some 40 bytes each with all overhead, no path among them. Access times are in order at
 // once here and reach the file system at most hourly.
 type index struct {
+	epoch  int64 // Unix time in milliseconds that access times count from
 	seed   maphash.Seed
 	shards [64]shard
 }
@@ -22,17 +24,28 @@ type shard struct {
 	_       [40]byte          // a cache line each
 }
 
-type record struct {
-	used   int64  // unix time in nanoseconds
-	blocks uint32 // of 512 bytes
-}
+// A record is an access time, in milliseconds since the index's epoch, above
+// kibits bits of allocated KiB (64 GiB, above any object).
+type record uint64
 
-func newIndex() *index {
-	x := &index{seed: maphash.MakeSeed()}
+const kibits = 26
+
+func (r record) used() int64  { return int64(r >> kibits) }
+func (r record) bytes() int64 { return int64(r&(1<<kibits-1)) << 10 }
+
+// newIndex makes an index whose access times reach from four years before now
+// to four after; what lies beyond counts as the first or last of them.
+func newIndex(now time.Time) *index {
+	x := &index{seed: maphash.MakeSeed(), epoch: now.AddDate(-4, 0, 0).UnixMilli()}
 	for i := range x.shards {
 		x.shards[i].records = map[uint64]record{}
 	}
 	return x
+}
+
+func (x *index) record(used time.Time, bytes int64) record {
+	t := min(max(used.UnixMilli()-x.epoch, 0), 1<<(64-kibits)-1)
+	return record(t)<<kibits | record(min((bytes+1023)>>10, 1<<kibits-1))
 }
 
 func (x *index) at(name string) (*shard, uint64) {
@@ -42,17 +55,11 @@ func (x *index) at(name string) (*shard, uint64) {
 
 func (x *index) shard(h uint64) *shard { return &x.shards[h%uint64(len(x.shards))] }
 
-func newRecord(used time.Time, bytes int64) record {
-	return record{used.UnixNano(), uint32(min(bytes/512, math.MaxUint32))}
-}
-
-func (r record) bytes() int64 { return int64(r.blocks) * 512 }
-
 // put records an entry and returns how many bytes it takes more than what was
 // known under its name.
 func (x *index) put(name string, used time.Time, bytes int64) (more int64) {
 	s, h := x.at(name)
-	r := newRecord(used, bytes)
+	r := x.record(used, bytes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.records[h]
@@ -66,11 +73,10 @@ func (x *index) touch(name string, used time.Time, bytes int64) (more int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r, ok := s.records[h]; ok {
-		r.used = max(r.used, used.UnixNano())
-		s.records[h] = r
+		s.records[h] = max(r, x.record(used, r.bytes()))
 		return 0
 	}
-	r := newRecord(used, bytes)
+	r := x.record(used, bytes)
 	s.records[h] = r
 	return r.bytes()
 }
@@ -100,7 +106,7 @@ func (x *index) older(name string, limit int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, ok := s.records[h]
-	return ok && r.used <= limit
+	return ok && r.used() <= limit
 }
 
 func (x *index) len() (n int) {
@@ -130,15 +136,7 @@ func (x *index) oldest(bytes int64) (victims map[uint64]struct{}, limit int64) {
 		}
 		s.mu.Unlock()
 	}
-	slices.SortFunc(all, func(a, b candidate) int {
-		switch {
-		case a.used < b.used:
-			return -1
-		case a.used > b.used:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(all, func(a, b candidate) int { return cmp.Compare(a.record, b.record) })
 	victims = map[uint64]struct{}{}
 	limit = math.MinInt64
 	for _, c := range all {
@@ -146,7 +144,7 @@ func (x *index) oldest(bytes int64) (victims map[uint64]struct{}, limit int64) {
 			break
 		}
 		victims[c.hash] = struct{}{}
-		limit = c.used
+		limit = c.used()
 		bytes -= c.bytes()
 	}
 	return victims, limit
@@ -158,7 +156,7 @@ func (x *index) forget(h uint64, limit int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, ok := s.records[h]
-	if !ok || r.used > limit {
+	if !ok || r.used() > limit {
 		return 0
 	}
 	delete(s.records, h)

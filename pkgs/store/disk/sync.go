@@ -26,7 +26,7 @@ type syncer struct {
 	work chan struct{} // holds one: there is something to do
 
 	mu    sync.Mutex
-	files map[string]struct{} // guarded by mu; beyond groupLimit only many counts
+	files map[string]struct{} // guarded by mu; by groupLimit at most, where many can be synced at once
 	many  bool                // guarded by mu
 	dirty bool                // guarded by mu
 }
@@ -41,7 +41,7 @@ func (y *syncer) mark(names ...string) {
 	for _, name := range names {
 		switch {
 		case name == "":
-		case len(y.files) < groupLimit:
+		case len(y.files) < groupLimit || !canSyncFileSystem:
 			y.files[name] = struct{}{}
 		default:
 			y.many = true
@@ -95,16 +95,23 @@ func (s *Store) syncGroup(clean bool) error {
 	if !dirty && !clean {
 		return nil
 	}
-	if many {
-		err := syncFileSystem(s.rootDir)
-		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-			return fmt.Errorf("sync: %w", err)
-		}
-	} else if err := s.syncFiles(files); err != nil {
-		return err
+	err := s.syncMarked(files, many)
+	if err != nil {
+		s.unsynced = true
 	}
-	s.state.Clean, s.state.Synced = clean, moment
-	return s.writeState()
+	// What did not reach the disk once is in doubt until the next start, however
+	// well later groups do.
+	if !s.unsynced {
+		s.state.Clean, s.state.Synced = clean || s.strict, moment
+	}
+	return errors.Join(err, s.writeState())
+}
+
+func (s *Store) syncMarked(files map[string]struct{}, many bool) error {
+	if many {
+		return syncFileSystem(s.rootDir)
+	}
+	return s.syncFiles(files)
 }
 
 func (s *Store) syncFiles(files map[string]struct{}) error {
