@@ -38,6 +38,7 @@ import (
 // Options are what New needs. Store is required.
 type Options struct {
 	Store store.Store
+	Facts Facts // what indexes have taught; nil: nothing
 
 	Chunk  int64 // bytes a flight reads at once when it is under way; default 1 MiB
 	Object int64 // bytes that an object may have; 0 is no limit
@@ -46,9 +47,18 @@ type Options struct {
 	Now func() time.Time // default time.Now
 }
 
+// Facts are known of content before it comes (package ledger). It is an
+// interface so that a cache can do without.
+type Facts interface {
+	// Lookup is what is known of a key. It may wait a little, for an index that
+	// is being read.
+	Lookup(ctx context.Context, key exchange.Key) (exchange.Fact, bool)
+}
+
 // A Cache keeps what its sources answered. It is safe for concurrent use.
 type Cache struct {
 	store  store.Store
+	facts  Facts
 	disk   disk
 	chunk  int
 	object int64
@@ -56,6 +66,7 @@ type Cache struct {
 	now    func() time.Time
 
 	negative *expiring[negative]      // unanimous 404s
+	wrong    *expiring[[]string]      // mirrors that sent wrong content, by key
 	backoff  *expiring[time.Duration] // keys whose validation failed, and how long the next pause is
 	large    chan struct{}            // a token for each read buffer of full size
 	chunks   sync.Pool                // *[]byte, chunk long
@@ -73,6 +84,7 @@ type Cache struct {
 const (
 	maxNegative = 10_000   // remembered 404s
 	maxBackoff  = 10_000   // remembered failures
+	maxWrong    = 10_000   // keys with mirrors that are avoided
 	maxLarge    = 32       // read buffers of full size at one time
 	maxReaders  = 10_000   // waiters of one flight
 	smallChunk  = 64 << 10 // the first read buffer of a flight
@@ -97,11 +109,13 @@ func New(o Options) (*Cache, error) {
 	}
 	c := &Cache{
 		store:    o.Store,
+		facts:    o.Facts,
 		chunk:    int(o.Chunk),
 		object:   o.Object,
 		log:      o.Log,
 		now:      o.Now,
 		negative: newExpiring[negative](maxNegative),
+		wrong:    newExpiring[[]string](maxWrong),
 		backoff:  newExpiring[time.Duration](maxBackoff),
 		large:    make(chan struct{}, maxLarge),
 		flights:  map[exchange.Key]*flight{},
@@ -163,11 +177,26 @@ func (c *Cache) get(ctx context.Context, next exchange.Source, req *exchange.Req
 		}
 		return c.miss(ctx, next, req)
 	}
+	if !entry.Matches(c.fact(ctx, req)) {
+		// An index has since said otherwise: what is stored is of the past (a
+		// republished chart, a rebuilt package).
+		body.Close()
+		return c.miss(ctx, next, req)
+	}
 	verdict, left := req.Policy.Judge(entry.Received, c.now())
 	if verdict == freshness.Fresh {
 		return hit(req, entry, body, left), nil
 	}
 	return c.validate(ctx, next, req, stored{entry, body, verdict, left})
+}
+
+// fact is what is known of the content that req asks for.
+func (c *Cache) fact(ctx context.Context, req *exchange.Request) exchange.Fact {
+	if req.Digest != "" || c.facts == nil || req.Policy.Class != freshness.Immutable {
+		return exchange.Fact{Size: req.Size, Digest: req.Digest}
+	}
+	f, _ := c.facts.Lookup(ctx, req.Key)
+	return f
 }
 
 // hit is the response from a fresh entry.

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
 	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -640,6 +642,84 @@ func TestDigest(t *testing.T) {
 		synctest.Wait()
 		assert.False(t, b.isStored(t, req))
 	})
+	scene(t, "and the right one takes its place, from another mirror", func(t *testing.T, b *bench) {
+		bad := bytes.Clone(content)
+		bad[0] ^= 1
+		b.set(func(ctx context.Context, r *exchange.Request) (*exchange.Response, error) {
+			if slices.Contains(r.Avoid, "http://m") {
+				return whole(content)(ctx, r)
+			}
+			return whole(bad)(ctx, r)
+		})
+		req := request("/a")
+		req.Digest = exchange.NewDigest("sha256", sum[:])
+		resp, err := b.src.Get(t.Context(), req)
+		require.NoError(t, err)
+		_, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+		require.Error(t, err)
+		synctest.Wait()
+		got, resp := b.get(t, req)
+		assert.True(t, bytes.Equal(content, got))
+		assert.True(t, resp.Outcome.Hit)
+		assert.Equal(t, 2, b.hits())
+	})
+	small := content[:1000]
+	sum512 := sha512.Sum512(small)
+	scene(t, "of a small wrong file nobody hears", func(t *testing.T, b *bench) {
+		b.set(func(ctx context.Context, r *exchange.Request) (*exchange.Response, error) {
+			if len(r.Avoid) > 0 {
+				return whole(small)(ctx, r)
+			}
+			return whole(content[1000:2000])(ctx, r)
+		})
+		req := request("/a")
+		req.Digest = exchange.NewDigest("sha512", sum512[:])
+		got, resp := b.get(t, req)
+		assert.True(t, bytes.Equal(small, got))
+		assert.Equal(t, "MISS", resp.Outcome.Word())
+		synctest.Wait()
+		_, resp = b.get(t, req)
+		assert.True(t, resp.Outcome.Hit)
+		assert.Equal(t, req.Digest, resp.Entry.Proved)
+	})
+	scene(t, "when all mirrors are wrong that is an error", func(t *testing.T, b *bench) {
+		b.set(whole(small))
+		req := request("/a")
+		req.Digest = exchange.NewDigest("sha256", sum[:])
+		_, err := b.src.Get(t.Context(), req)
+		var e *exchange.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, 502, e.Status)
+	})
+	scene(t, "stored content that an index has since denied is fetched anew", func(t *testing.T, b *bench) {
+		facts := taught{}
+		c, err := cache.New(cache.Options{Store: b.store, Facts: facts, Log: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		defer c.Close(t.Context())
+		b.src = c.Wrap(b.origin)
+		req := request("/a.deb")
+		req.Policy.Class = freshness.Immutable
+		b.set(whole(small))
+		b.get(t, req)
+		synctest.Wait()
+		b.set(whole(content))
+		got, _ := b.get(t, req)
+		assert.Len(t, got, len(small))
+		facts[req.Key] = exchange.Fact{Digest: exchange.NewDigest("sha256", sum[:])}
+		got, _ = b.get(t, req)
+		assert.True(t, bytes.Equal(content, got))
+		synctest.Wait()
+		_, resp := b.get(t, req)
+		assert.True(t, resp.Outcome.Hit)
+	})
+}
+
+type taught map[exchange.Key]exchange.Fact
+
+func (t taught) Lookup(_ context.Context, key exchange.Key) (exchange.Fact, bool) {
+	f, ok := t[key]
+	return f, ok
 }
 
 // broken is a store whose writes fail from some point on.

@@ -186,8 +186,8 @@ func (r *reader) open() bool {
 	return true
 }
 
-// Close ends the reader. If its request was cancelled before, that is an abort,
-// and the flight may end with it.
+// Close ends the reader. If its request was cancelled before the reader came to
+// the end, that is an abort, and the flight may end with it.
 func (r *reader) Close() error {
 	r.release(r.ctx.Err() != nil)
 	return nil

@@ -53,9 +53,16 @@ func (e *edge) header(h http.Header, req *exchange.Request, resp *exchange.Respo
 	default:
 		set("Cache-Control", "no-cache")
 	}
-	if entry.Status == http.StatusOK && h["Last-Modified"] == nil && !entry.Received.IsZero() {
-		// apt asks with its own clock where it was given no date.
-		set("Last-Modified", entry.Received.UTC().Format(http.TimeFormat))
+	if entry.Status == http.StatusOK && h["Last-Modified"] == nil {
+		// apt asks with its own clock where it was given no date. A validation
+		// moves Received, but not this date.
+		stored := entry.Stored
+		if stored.IsZero() {
+			stored = entry.Received
+		}
+		if !stored.IsZero() {
+			set("Last-Modified", stored.UTC().Format(http.TimeFormat))
+		}
 	}
 	if entry.Size >= 0 && entry.Status != http.StatusNoContent {
 		set("Content-Length", strconv.FormatInt(entry.Size, 10))

@@ -72,7 +72,15 @@ type Request struct {
 	Target string      // path and query, as the client spelled them, on every mirror of the group
 	Header http.Header // all fields sent upstream, none of them the client's by default
 	Policy freshness.Policy
-	Digest Digest // of the content, where the protocol says it beforehand
+	Digest Digest // of the content, where the protocol or an index says it beforehand
+	Size   int64  // of the content, likewise; 0 if unknown
+
+	// Origin is which of the hub's upstreams is asked: "" its mirrors, else the
+	// name of a second host that the configuration has given it (options.files).
+	Origin string
+
+	// Avoid are mirrors, by base URL, that have sent wrong content under this key.
+	Avoid []string
 
 	// Validate is the stored entry that a conditional request asks about, nil
 	// for a plain one. Upstream derives the precondition fields from it, and
@@ -105,7 +113,28 @@ type Entry struct {
 	Digest    Digest      `json:"digest,omitempty"` // of the content; "" until complete
 	Mirror    string      `json:"mirror,omitempty"` // base URL of the upstream it came from, without credentials
 	Requested time.Time   `json:"requested,omitzero"`
-	Received  time.Time   `json:"received"` // §4.2.3; moved on by a validation
+	Received  time.Time   `json:"received"`         // §4.2.3; moved on by a validation
+	Stored    time.Time   `json:"stored,omitzero"`  // when the content came; not moved
+	Proved    Digest      `json:"proved,omitempty"` // by which the content was found right, where that is not Digest
+}
+
+// Matches says whether the entry's content is what f says, as far as both know.
+func (e *Entry) Matches(f Fact) bool {
+	if f.Size > 0 && e.Size >= 0 && f.Size != e.Size {
+		return false
+	}
+	for _, own := range [...]Digest{e.Digest, e.Proved} {
+		if own != "" && own.Algorithm() == f.Digest.Algorithm() {
+			return own == f.Digest
+		}
+	}
+	return true
+}
+
+// A Fact is what an index has said of content to come.
+type Fact struct {
+	Size   int64  // in bytes; 0 if it did not say
+	Digest Digest // "" if it did not say
 }
 
 // Freshened is the entry after a successful validation (RFC 9111 §4.3.4): the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -90,10 +91,18 @@ func (g *Group) plan(req *exchange.Request) (tiers [][]candidate, n int, err err
 	canonical, _, _ := strings.Cut(req.Key.Path, "?")
 	path, query, _ := strings.Cut(req.Target, "?")
 	all := make([]candidate, 0, len(g.mirrors))
+	avoided := false
 	for _, m := range g.mirrors {
-		if u := m.locate(canonical, path, query); u != nil {
+		if u := m.locate(canonical, path, query); u == nil {
+			continue
+		} else if slices.Contains(req.Avoid, m.base) {
+			avoided = true
+		} else {
 			all = append(all, candidate{m, u, m.priority(canonical)})
 		}
+	}
+	if len(all) == 0 && avoided {
+		return nil, 0, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right content"}
 	}
 	if len(all) == 0 {
 		return nil, 0, fmt.Errorf("no mirror has %v: %w", req.Key, fs.ErrNotExist)

@@ -115,6 +115,8 @@ func (l *leg) take(res *response, requested time.Time) {
 		l.err = errors.New("partial content that nobody asked for") // RFC 9110 §15.3.7
 	case res.Header.Get("Content-Range") != "":
 		l.err = fmt.Errorf("status %d with Content-Range", status)
+	case bad == nil && l.req.Size > 0 && res.ContentLength >= 0 && res.ContentLength != l.req.Size:
+		l.err = fmt.Errorf("%d bytes where an index promised %d", res.ContentLength, l.req.Size)
 	case bad == nil:
 		l.outcome = good
 		if l.unchanged(res) {

@@ -245,6 +245,23 @@ func TestNoMirrors(t *testing.T) {
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 }
 
+func TestPromises(t *testing.T) {
+	one := origin(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "short") })
+	two := origin(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "as long as promised") })
+	g := join(t, Options{Mirrors: mirrors(t, one.URL, two.URL)})
+	req := request("/a")
+	req.Size = 19
+	res, err := g.Get(t.Context(), req)
+	require.NoError(t, err)
+	res.Body.Close()
+	assert.Equal(t, two.URL, res.Entry.Mirror, "the other one's length is wrong")
+
+	req.Avoid = []string{two.URL}
+	assert.Equal(t, http.StatusBadGateway, failure(t, g, req).Status)
+	req.Avoid = []string{one.URL, two.URL}
+	assert.Equal(t, "no mirror has the right content", failure(t, g, req).Message)
+}
+
 func TestNewRefuses(t *testing.T) {
 	tests := []struct {
 		name string

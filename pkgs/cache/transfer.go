@@ -1,0 +1,328 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"runtime/debug"
+	"sync"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+)
+
+// run is the flight, from the question to its landing.
+func (f *flight) run(ctx context.Context, next exchange.Source, req *exchange.Request, old *exchange.Entry) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.cache.log.Error("flight panicked", "hub", f.key.Hub, "key", f.key.Path, "err", p, "stack", string(debug.Stack()))
+			f.fail(&exchange.Error{Status: http.StatusInternalServerError, Err: fmt.Errorf("panic: %v", p)})
+		}
+		f.mu.Lock()
+		f.over = true
+		f.mu.Unlock()
+		f.release()
+	}()
+	if old == nil && f.overtaken(ctx, req) {
+		return
+	}
+	ask := req.Clone()
+	ask.Head, ask.Validate = false, old
+	fact := f.cache.fact(ctx, req)
+	ask.Digest, ask.Size = fact.Digest, fact.Size
+	for try := 1; ; try++ {
+		ask.Avoid, _, _ = f.cache.wrong.get(f.key, f.cache.now())
+		resp, err := next.Get(ctx, ask)
+		if err != nil {
+			f.lost(ctx, old, err)
+			return
+		}
+		wrong := f.take(ctx, next, ask, resp)
+		if wrong == nil {
+			return
+		}
+		if try == maxTries || ctx.Err() != nil {
+			f.lost(ctx, old, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right content", Err: wrong})
+			return
+		}
+		f.cache.log.Warn("asking another mirror", "hub", f.key.Hub, "key", f.key.Path, "mirror", resp.Entry.Mirror, "err", wrong)
+	}
+}
+
+// maxTries is how many mirrors are asked for content that is not what it should be.
+const maxTries = 4
+
+// take does what is to be done with an answer. An error says that its content
+// was wrong, that nobody has seen any of it, and that another mirror is to be asked.
+func (f *flight) take(ctx context.Context, next exchange.Source, ask *exchange.Request, resp *exchange.Response) error {
+	switch e := resp.Entry; {
+	case e.Status == http.StatusNotModified && ask.Validate != nil:
+		resp.Body.Close()
+		f.freshen(ctx, ask.Validate, e)
+	case e.Status >= http.StatusBadRequest:
+		f.refuse(ask, resp)
+	case f.cache.object > 0 && e.Size > f.cache.object:
+		resp.Body.Close()
+		f.lost(ctx, ask.Validate, tooLarge(e.Size))
+	case resp.NoStore, e.Size == 0 && ask.Policy.Class == freshness.Immutable:
+		f.handOver(ctx, resp)
+	default:
+		f.cache.backoff.delete(f.key)
+		f.cache.negative.delete(f.key)
+		return f.stream(ctx, next, ask, resp)
+	}
+	return nil
+}
+
+// overtaken looks once more whether another flight has landed between the
+// request's look at the store and its joining the table.
+func (f *flight) overtaken(ctx context.Context, req *exchange.Request) bool {
+	entry, body, err := f.cache.store.Open(ctx, f.key)
+	if err != nil {
+		return false
+	}
+	body.Close()
+	if v, _ := req.Policy.Judge(entry.Received, f.cache.now()); v != freshness.Fresh || !entry.Matches(f.cache.fact(ctx, req)) {
+		return false
+	}
+	f.decide(overtaken)
+	return true
+}
+
+// handOver keeps the flight's goroutine until its unshared content is closed,
+// by the client that claims it or by release.
+func (f *flight) handOver(ctx context.Context, resp *exchange.Response) {
+	closed := make(chan struct{})
+	own := *resp
+	own.Body = &closing{ReadCloser: resp.Body, closed: closed}
+	f.mu.Lock()
+	f.upstream, f.over = &own, true
+	f.mu.Unlock()
+	f.decide(unshared)
+	f.release()
+	select {
+	case <-closed:
+	case <-ctx.Done():
+	}
+}
+
+// closing tells when a body is closed.
+type closing struct {
+	io.ReadCloser
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *closing) Close() error {
+	err := c.ReadCloser.Close()
+	c.once.Do(func() { close(c.closed) })
+	return err
+}
+
+// lost is a flight without an answer.
+func (f *flight) lost(ctx context.Context, old *exchange.Entry, err error) {
+
+	if cause := context.Cause(ctx); cause != nil {
+		err = fmt.Errorf("%w (%w)", cause, err)
+	} else if old != nil {
+		f.cache.postpone(f.key, err)
+	}
+	f.err = err
+	f.decide(failed)
+}
+
+// refuse is an answer that is no content: all who wait get the same.
+func (f *flight) refuse(ask *exchange.Request, resp *exchange.Response) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	resp.Body.Close()
+	e := *resp.Entry
+	if err != nil || e.Size > int64(len(body)) {
+		body = []byte(http.StatusText(e.Status) + "\n")
+		e.Header = http.Header{"Content-Type": {"text/plain; charset=utf-8"}}
+	}
+	e.Size = int64(len(body))
+	f.entry, f.replay = &e, body
+	f.cache.remember(ask, &e, body)
+	if ask.Validate != nil && f.refused() {
+		f.cache.postpone(f.key, nil)
+	}
+	f.decide(replayed)
+}
+
+// refused says that upstream has not answered: an error, or a status that says
+// nothing about the content. A 404 does.
+func (f *flight) refused() bool {
+	return f.err != nil || f.entry != nil && f.entry.Status >= http.StatusBadRequest &&
+		f.entry.Status != http.StatusNotFound && f.entry.Status != http.StatusGone
+}
+
+// status is upstream's, as far as it gave one.
+func (f *flight) status() int {
+	if f.entry != nil {
+		return f.entry.Status
+	}
+	return 0
+}
+
+// freshen is a 304: the stored entry's times start anew.
+func (f *flight) freshen(ctx context.Context, old, notModified *exchange.Entry) {
+	f.cache.backoff.delete(f.key)
+	e := old.Freshened(notModified)
+	switch err := f.cache.store.Update(ctx, e); {
+	case errors.Is(err, fs.ErrNotExist):
+		f.decide(overtaken)
+		return
+	case err != nil: // the disk is optional: the answer holds, it is only not remembered
+		f.cache.disk.note(err)
+		f.cache.log.Warn("validation not stored", "hub", f.key.Hub, "key", f.key.Path, "err", err)
+	}
+	f.entry = e
+	f.decide(freshened)
+}
+
+// stream carries the content of resp to the readers and to the store.
+//
+// Content with a known digest that is no longer than what is held back for the
+// proof (DESIGN decision 4) is proved before anybody hears of it; if it is
+// wrong, that is the error. Of longer content readers have had a part: the
+// flight fails, and another one fetches what is right.
+func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange.Request, resp *exchange.Response) error {
+	defer resp.Body.Close()
+	entry := *resp.Entry
+	entry.Stored = entry.Received
+	f.entry = &entry
+	p := newProof(ask.Digest)
+	f.hold = p.hold()
+	quiet := f.hold > 0 && entry.Size >= 0 && entry.Size <= f.hold
+	if err := f.reserve(ctx, entry.Size); err != nil {
+		f.cache.disk.note(err)
+		f.pass(err, 0)
+		quiet = false // what is not drafted needs readers
+	}
+	if !quiet {
+		f.decide(streaming)
+	}
+	fresh := false
+	n, err := f.copy(ctx, resp.Body, entry.Size, p)
+	if err == nil {
+		if err = p.check(); err != nil {
+			err = fmt.Errorf("%v from %s: %w", f.key, entry.Mirror, err)
+			fresh = f.cache.quarantine(f.key, entry.Mirror)
+		}
+	}
+	switch {
+	case err != nil && quiet:
+		f.draft.Close()
+		f.draft, f.entry = nil, nil
+		return err
+	case err != nil:
+		f.fail(causeOr(ctx, err))
+		if fresh {
+			f.cache.again(next, ask)
+		}
+		return nil
+	}
+	if quiet {
+		f.decide(streaming)
+	}
+	f.finish(ctx, n, p, resp.Unproven && p.wanted == nil)
+	return nil
+}
+
+// reserve makes the draft, or says why there is none.
+func (f *flight) reserve(ctx context.Context, size int64) error {
+	if err := f.cache.disk.allow(); err != nil {
+		return err
+	}
+	d, err := f.cache.store.Draft(ctx, size)
+	if err != nil {
+		return err
+	}
+	f.draft = d
+	return nil
+}
+
+// causeOr prefers the reason why ctx ended to what came of it.
+func causeOr(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// copy reads body to its end, and returns how long it was. size is -1 if unknown.
+func (f *flight) copy(ctx context.Context, body io.Reader, size int64, proof *proof) (int64, error) {
+	p := publisher{flight: f}
+	defer p.stop()
+	buf := newBuffer(f.cache)
+	defer buf.free()
+	var off int64
+	for {
+		n, err := body.Read(buf.b)
+		if n > 0 {
+			if size >= 0 && off+int64(n) > size {
+				return off, fmt.Errorf("%v from %s is longer than the %d bytes it promised", f.key, f.entry.Mirror, size)
+			}
+			proof.Write(buf.b[:n])
+			if werr := f.write(ctx, buf.b[:n], off); werr != nil {
+				return off, werr
+			}
+			off += int64(n)
+			if f.cache.object > 0 && off > f.cache.object {
+				return off, tooLarge(off)
+			}
+			p.advance(off)
+			buf.adapt(n)
+		}
+		switch {
+		case err == io.EOF && size >= 0 && off < size:
+			return off, fmt.Errorf("%v from %s: %d of %d bytes: %w", f.key, f.entry.Mirror, off, size, io.ErrUnexpectedEOF)
+		case err == io.EOF:
+			return off, nil
+		case err != nil:
+			return off, fmt.Errorf("read %v from %s: %w", f.key, f.entry.Mirror, err)
+		}
+	}
+}
+
+func tooLarge(n int64) error {
+	return &exchange.Error{Status: http.StatusBadGateway, Message: "the object is larger than allowed", Err: fmt.Errorf("%d bytes", n)}
+}
+
+// write puts p at off: into the draft, or into the window once that has failed.
+func (f *flight) write(ctx context.Context, p []byte, off int64) error {
+	if f.draft != nil && f.storing() {
+		_, err := f.draft.WriteAt(p, off)
+		if err == nil {
+			return nil
+		}
+		f.cache.disk.note(err)
+		f.pass(err, off)
+	}
+	return f.offer(ctx, p)
+}
+
+// finish lands a flight whose content is proved: its readers may have all of
+// it, then it is committed, then it leaves the table, so that nobody who looks
+// at either misses it. unproven content is not stored.
+func (f *flight) finish(ctx context.Context, size int64, p *proof, unproven bool) {
+	defer f.cache.leave(f)
+	f.mu.Lock()
+	f.frontier, f.end = size, io.EOF
+	keep := !f.passing && !unproven
+	f.wake()
+	f.mu.Unlock()
+	if !keep {
+		return
+	}
+	e := *f.entry
+	e.Key, e.Size, e.Digest, e.Proved = f.key, size, p.digest(), p.proved()
+	err := f.draft.Commit(context.WithoutCancel(ctx), &e)
+	f.cache.disk.note(err)
+	if err != nil {
+		f.cache.log.Warn("content not stored", "hub", f.key.Hub, "key", f.key.Path, "err", err)
+	}
+}
