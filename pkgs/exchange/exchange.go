@@ -69,6 +69,7 @@ func (k Key) String() string {
 type Request struct {
 	Key    Key
 	Head   bool        // only the head is wanted (RFC 9110 §9.3.2)
+	Post   []byte      // the body of a POST, which is never stored and asked of one mirror; nil: a GET
 	Target string      // path and query, as the client spelled them, on every mirror of the group
 	Header http.Header // all fields sent upstream, none of them the client's by default
 	Policy freshness.Policy

@@ -4,10 +4,17 @@
 //
 // A hub only translates. It talks to nobody but the Source it is given, stores
 // nothing and races nobody; freshness, sharing and verification are the cache's.
+//
+// What several hubs need is here too: canonical paths and policies for Parse
+// (path.go, policy.go), mapping links (links.go), reading packed indexes within
+// limits (unpack.go) and serving a changed index (rewrite.go) for Rewrite.
 package hub
 
 import (
+	"log/slog"
 	"net/http"
+	"net/url"
+	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
@@ -24,4 +31,35 @@ type Hub interface {
 	// to Client.Base, index paths become the content their generation names,
 	// digests go to the ledger. Artifacts pass untouched.
 	Rewrite(next exchange.Source) exchange.Source
+}
+
+// A Poster is a Hub with requests that carry a body. They pass through.
+type Poster interface {
+	// Post is Parse for a POST whose body was read. An error matching
+	// fs.ErrNotExist: there is no such path to post to (405).
+	Post(r *http.Request, body []byte) (*exchange.Request, error)
+}
+
+// A Refuser is a Hub whose clients want errors in a form of their own.
+type Refuser interface {
+	// Refusal is the body of an error response: never empty, without internals.
+	Refusal(status int, message string) (contentType string, body []byte)
+}
+
+// A Gatekeeper is a Hub that decides what may replace what is stored.
+type Gatekeeper interface {
+	// Gate is a Filter between the cache and upstream. cached is the cache
+	// itself, as clients see it: content fetched through it is at hand after.
+	Gate(next, cached exchange.Source) exchange.Source
+}
+
+// Options are what every hub is made from.
+type Options struct {
+	Name     string              // the mount: Key.Hub of every request
+	Policies *Policies           // of the configuration; they win over the protocol's classes
+	Mirrors  []*url.URL          // base URLs of the upstreams: links below them are the hub's own
+	Files    map[string]*url.URL // second hosts by alias (options.files): /_f/ALIAS/PATH
+	Cache    exchange.Filter     // the cache, for content that is made from other content; nil: nothing is kept
+	Log      *slog.Logger        // nil: nothing is logged
+	Now      func() time.Time    // nil: time.Now
 }
