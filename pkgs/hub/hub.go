@@ -63,3 +63,11 @@ type Options struct {
 	Log      *slog.Logger        // nil: nothing is logged
 	Now      func() time.Time    // nil: time.Now
 }
+
+// now is the time as the options have it.
+func (o *Options) now() time.Time {
+	if o.Now == nil {
+		return time.Now()
+	}
+	return o.Now()
+}

@@ -1,0 +1,119 @@
+package hub
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+)
+
+// FilePrefix is where the files of second hosts lie below a hub that has some:
+// /_f/ALIAS/PATH (PROTOCOLS 0.4).
+const FilePrefix = "/_f/"
+
+// Links maps the links of a hub's indexes to the hub (PROTOCOLS 0.24): what lies
+// below a mirror's base URL to the same path below the hub, what lies below a
+// second host's to /_f/ALIAS. It never invents a link: what lies nowhere known
+// stays as it is. It is safe for concurrent use.
+type Links struct {
+	bases []base // longest first
+}
+
+type base struct {
+	host, path string // host lower case, path with a trailing slash
+	prefix     string // below the hub
+}
+
+// NewLinks knows the mirrors and second hosts of a hub.
+func NewLinks(mirrors []*url.URL, files map[string]*url.URL) *Links {
+	l := &Links{}
+	for _, u := range mirrors {
+		l.bases = append(l.bases, newBase(u, "/"))
+	}
+	for alias, u := range files {
+		l.bases = append(l.bases, newBase(u, FilePrefix+alias+"/"))
+	}
+	slices.SortStableFunc(l.bases, func(a, b base) int { return len(b.host+b.path) - len(a.host+a.path) })
+	return l
+}
+
+func newBase(u *url.URL, prefix string) base {
+	return base{host: hostOf(u), path: strings.TrimSuffix(u.EscapedPath(), "/") + "/", prefix: prefix}
+}
+
+// hostOf is host and port; the scheme does not count, but its default port is none.
+func hostOf(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	if port := u.Port(); port == "80" || port == "443" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return host
+}
+
+// Map is the path below the hub of link, which was found in the index at from
+// (an absolute URL, after redirects). It begins with "/", and keeps query and
+// fragment. ok is false for a link to elsewhere, which stays.
+func (l *Links) Map(link string, from *url.URL) (path string, ok bool) {
+	u, err := url.Parse(link)
+	if err != nil {
+		return "", false
+	}
+	if from != nil {
+		u = from.ResolveReference(u)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+		return "", false
+	}
+	host, p := hostOf(u), u.EscapedPath()
+	for _, b := range l.bases {
+		if b.host != host {
+			continue
+		}
+		rest, below := strings.CutPrefix(p, b.path)
+		if !below {
+			continue
+		}
+		path = b.prefix + rest
+		if u.RawQuery != "" {
+			path += "?" + u.RawQuery
+		}
+		if u.Fragment != "" {
+			path += "#" + u.EscapedFragment()
+		}
+		return path, true
+	}
+	return "", false
+}
+
+// File is the exchange of a path below /_f/: canonical and target as [Path]
+// gave them, with the query, if any, behind target. ok is false if the path is
+// not below the prefix, or the alias unknown. Such files are immutable unless a
+// policy says otherwise.
+func (o *Options) File(canonical, target, query string) (req *exchange.Request, ok bool) {
+	rest, below := strings.CutPrefix(canonical, FilePrefix)
+	if !below {
+		return nil, false
+	}
+	alias, _, found := strings.Cut(rest, "/")
+	if _, known := o.Files[alias]; !found || !known {
+		return nil, false
+	}
+	// The alias has no character that could be spelled otherwise in target.
+	_, targetRest, found := strings.Cut(strings.TrimPrefix(target, FilePrefix), "/")
+	if !found {
+		return nil, false
+	}
+	key, path := canonical, "/"+targetRest
+	if query != "" {
+		query = "?" + Query(query)
+		key, path = key+query, path+query
+	}
+	return &exchange.Request{
+		Key:    exchange.Key{Hub: o.Name, Path: key},
+		Target: path,
+		Origin: alias,
+		Policy: o.Policies.For(canonical, freshness.Immutable, 0),
+	}, true
+}

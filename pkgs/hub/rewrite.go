@@ -1,0 +1,181 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+)
+
+// An Edit reads an index as the origin sent it and writes it as a client gets
+// it. It streams: what it keeps in memory does not grow with the index. An
+// error says that the index is not what it should be.
+type Edit func(dst io.Writer, src io.Reader) error
+
+// editAhead is how much of an edited index is made before the head goes out, in
+// bytes: an index up to here has a length and a validator, and an error in it
+// is a 502 and no broken transfer.
+const editAhead = 1 << 20
+
+// Edited answers req with next's content changed by edit (PROTOCOLS 0.9, 0.22).
+// The cache below holds what the origin sent; what edit made of it is kept
+// beside, under the digest of the original and rules, a text that differs
+// whenever edit would write something else: its version, the base of its links.
+// Answers other than 200 pass as they are.
+func (o *Options) Edited(ctx context.Context, next exchange.Source, req *exchange.Request, rules string, edit Edit) (*exchange.Response, error) {
+	whole := req
+	if req.Head { // the length of what edit writes is known from the whole alone
+		whole = req.Clone()
+		whole.Head = false
+	}
+	resp, err := next.Get(ctx, whole)
+	if err != nil || resp.Entry.Status != http.StatusOK {
+		return resp, err
+	}
+	if resp.Entry.Digest == "" || o.Cache == nil {
+		out, err := edited(resp, rules, edit)
+		return headOnly(req, out), err
+	}
+	resp.Body.Close()
+	made := exchange.SourceFunc(func(ctx context.Context, _ *exchange.Request) (*exchange.Response, error) {
+		again, err := next.Get(ctx, whole)
+		if err != nil {
+			return nil, err
+		}
+		out, err := edited(again, rules, edit)
+		if err == nil {
+			e := *out.Entry
+			e.Requested, e.Received = o.now(), o.now()
+			out.Entry = &e
+		}
+		return out, err
+	})
+	kept := &exchange.Request{
+		Key:    exchange.Key{Hub: req.Key.Hub, Path: req.Key.Path, Variant: req.Key.Variant + "~" + editTag(resp.Entry.Digest, rules)},
+		Head:   req.Head,
+		Target: req.Target,
+		Policy: freshness.Policy{Class: freshness.Immutable},
+	}
+	out, err := o.Cache(made).Get(ctx, kept)
+	if err != nil {
+		return nil, err
+	}
+	e := *out.Entry
+	e.Header = editedHeader(resp.Entry.Header)
+	e.Header.Set("Etag", `"`+editTag(resp.Entry.Digest, rules)+`"`)
+	e.Key, e.Mirror, e.Requested, e.Received = req.Key, resp.Entry.Mirror, resp.Entry.Requested, resp.Entry.Received
+	return &exchange.Response{Entry: &e, Body: out.Body, Outcome: resp.Outcome}, nil
+}
+
+// editTag is "<sha256 of the original>-<sha256 of the rules>", both shortened.
+func editTag(original exchange.Digest, rules string) string {
+	sum := sha256.Sum256([]byte(rules))
+	return original.Hex()[:32] + "-" + hex.EncodeToString(sum[:4])
+}
+
+// editedHeader is h without what speaks of the original content. Last-Modified
+// goes too: the edge sends when the variant was made.
+func editedHeader(h http.Header) http.Header {
+	h = h.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	for _, name := range []string{
+		"Etag", "Last-Modified", "Content-Length", "Content-Encoding", "Content-Md5",
+		"Content-Digest", "Repr-Digest", "Digest", "Accept-Ranges",
+	} {
+		delete(h, name)
+	}
+	return h
+}
+
+// edited changes resp's content on its way. It takes resp over.
+func edited(resp *exchange.Response, rules string, edit Edit) (*exchange.Response, error) {
+	sum := sha256.New()
+	var src io.Reader = io.TeeReader(resp.Body, sum)
+	unpack := func() {}
+	if resp.Entry.Header.Get("Content-Encoding") != "" {
+		plain, err := Unpack(src)
+		if err != nil {
+			resp.Body.Close()
+			return nil, badIndex(resp, err)
+		}
+		src, unpack = plain, func() { plain.Close() }
+	}
+	pr, pw := io.Pipe()
+	done := make(chan struct{})
+	go func() { // ends with the edit, or when the reader is closed
+		defer close(done)
+		err := edit(pw, src)
+		if err == nil {
+			_, err = io.Copy(io.Discard, src) // the digest is of all of it
+		}
+		unpack()
+		pw.CloseWithError(err)
+	}()
+	body := &editing{pr: pr, original: resp.Body, done: done}
+	head, err := io.ReadAll(io.LimitReader(pr, editAhead))
+	if err != nil {
+		body.Close()
+		return nil, badIndex(resp, err)
+	}
+	e := *resp.Entry
+	e.Header, e.Digest, e.Proved, e.Size = editedHeader(e.Header), "", "", -1
+	out := &exchange.Response{Entry: &e, Unproven: resp.Unproven, NoStore: resp.NoStore, Outcome: resp.Outcome}
+	if len(head) < editAhead {
+		body.Close()
+		e.Size = int64(len(head))
+		e.Header.Set("Etag", `"`+editTag(sumDigest(sum), rules)+`"`)
+		out.Body = struct {
+			io.ReadSeeker
+			io.Closer
+		}{bytes.NewReader(head), io.NopCloser(nil)}
+		return out, nil
+	}
+	body.Reader = io.MultiReader(bytes.NewReader(head), pr)
+	out.Body = body
+	return out, nil
+}
+
+func sumDigest(h hash.Hash) exchange.Digest { return exchange.NewDigest("sha256", h.Sum(nil)) }
+
+// badIndex is what a client hears of an index that could not be edited: it is
+// never passed on as it is (PROTOCOLS 0.23).
+func badIndex(resp *exchange.Response, err error) error {
+	return &exchange.Error{
+		Status:  http.StatusBadGateway,
+		Message: "the index from upstream cannot be read",
+		Err:     fmt.Errorf("edit %v from %s: %w", resp.Entry.Key, resp.Entry.Mirror, err),
+	}
+}
+
+// editing is the body of an index that is edited while it is read.
+type editing struct {
+	io.Reader
+	pr       *io.PipeReader
+	original io.Closer
+	done     chan struct{}
+}
+
+func (b *editing) Close() error {
+	b.pr.Close()
+	err := b.original.Close() // ends a read that the edit waits in
+	<-b.done
+	return err
+}
+
+// headOnly is resp without content, where only the head is wanted.
+func headOnly(req *exchange.Request, resp *exchange.Response) *exchange.Response {
+	if resp != nil && req.Head {
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	}
+	return resp
+}
