@@ -30,6 +30,15 @@ type Config struct {
 	// themselves, which always may. Default none.
 	AllowedUpstreams []HostRule `yaml:"allowed-upstreams"`
 
+	// What clients reach the proxy by: the base of the links that are written into
+	// indexes, http or https. Default '': scheme and Host of each request.
+	PublicURL URL `yaml:"public-url"`
+
+	// CIDRs of the proxies in front whose Forwarded (RFC 7239) and X-Forwarded-For,
+	// -Host and -Proto are believed; they must set or drop all of these. If there is
+	// one, who comes by a unix socket is believed too. Default none.
+	TrustedProxies []Prefix `yaml:"trusted-proxies"`
+
 	Misc    Misc    `yaml:"misc"`
 	Cache   Cache   `yaml:"cache"`
 	Storage Storage `yaml:"storage"`
@@ -37,6 +46,10 @@ type Config struct {
 	Limits  Limits  `yaml:"limits"`
 	Log     Log     `yaml:"log"`
 	Sentry  Sentry  `yaml:"sentry"`
+
+	// Further upstream repositories, each in a name space of its own. What none of
+	// them is asked for is the default hub's, as long as it has upstreams.
+	Hubs []Hub `yaml:"hubs,last"`
 }
 
 // Upstream is one mirror, or a part of one.

@@ -26,9 +26,11 @@ func (d *decoder) check(c *Config) {
 	for i := range c.Upstream {
 		d.upstream(fmt.Sprintf("upstream[%d]", i), &c.Upstream[i])
 	}
-	if len(c.Upstream) == 0 {
+	if len(c.Upstream) == 0 && len(c.Hubs) == 0 {
 		d.warn("upstream", "no upstream: nothing can be fetched")
 	}
+	d.public(c)
+	d.hubs(c)
 	if c.Misc.FirstChunkBytes <= 0 {
 		d.reject("misc.first-chunk-bytes", "must be more than 0")
 	}

@@ -15,8 +15,11 @@ import (
 // first custom type, and its errors know no key paths.
 //
 // Struct tags read `yaml:"name,option…"`: required; single, a list that may be
-// written as its only element; template, a string whose ${NAME} is not expanded here.
+// written as its only element; template, a string whose ${NAME} is not expanded here;
+// last, a field whose defaults are what others hold, so that it is decoded after them;
+// omitzero, a field that is not written while it is zero.
 type decoder struct {
+	config   *Config // what is decoded into
 	problems Problems
 	warnings []Warning
 	lines    map[string]int // of every key seen, by path
@@ -27,7 +30,10 @@ type decoder struct {
 type setter interface{ set(s string) error }
 
 // A defaulter is a list element with defaults of its own.
-type defaulter interface{ setDefaults() }
+type defaulter interface{ setDefaults(c *Config) }
+
+// A shorthand is a mapping that may be written as one scalar.
+type shorthand interface{ setShort(s string) error }
 
 const (
 	maxNodes    = 100_000 // against aliases of aliases of aliases
@@ -73,6 +79,15 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value, options ...
 			}
 		}
 		return
+	case shorthand:
+		if n.Kind == yaml.ScalarNode {
+			if s, ok := d.scalar(n, path, true); ok {
+				if err := to.setShort(s); err != nil {
+					d.problem(n.Line, path, "%v", err)
+				}
+			}
+			return
+		}
 	}
 	switch v.Kind() {
 	case reflect.Struct:
@@ -113,6 +128,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, v reflect.Value) {
 		return
 	}
 	done := map[string]bool{} // fields with a value, or with a problem
+	var last []func()
 	for key, value := range d.pairs(n, path) {
 		name := key.Value
 		if now := oldName(v.Type(), name); now != "" {
@@ -125,11 +141,18 @@ func (d *decoder) mapping(n *yaml.Node, path string, v reflect.Value) {
 			d.problem(key.Line, full, "unknown key%s", hint(name, names(v.Type())))
 			continue
 		}
-		if before := len(d.problems); d.once(key, full) {
+		if before := len(d.problems); !d.once(key, full) {
+			continue
+		} else if slices.Contains(options, "last") {
+			last = append(last, func() { d.decode(value, full, to, options...) })
+		} else {
 			d.decode(value, full, to, options...)
 			// The zero duration is a value.
 			done[name] = len(d.problems) > before || !to.IsZero() || to.Kind() == reflect.Int64 && !isNull(resolve(value))
 		}
+	}
+	for _, decode := range last {
+		decode()
 	}
 	for i := range v.NumField() {
 		name, options := tag(v.Type().Field(i))
@@ -178,7 +201,7 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value, single bool) 
 		d.lines[full] = e.Line
 		to := out.Index(i)
 		if def, ok := to.Addr().Interface().(defaulter); ok {
-			def.setDefaults()
+			def.setDefaults(d.config)
 		}
 		if isNull(resolve(e)) {
 			d.problem(e.Line, full, "empty")

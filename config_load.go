@@ -138,12 +138,12 @@ func defaults() *Config {
 	}
 }
 
-func (u *Upstream) setDefaults() { u.MaxConnections = 64 }
+func (u *Upstream) setDefaults(*Config) { u.MaxConnections = 64 }
 
 // parse reads text, the content of file.
 func parse(file string, text []byte) (*Config, []Warning, error) {
-	d := &decoder{lines: map[string]int{}}
 	c := defaults()
+	d := &decoder{config: c, lines: map[string]int{}}
 	if len(text) > maxConfig {
 		d.problem(0, "", "larger than %v", Size(maxConfig))
 	} else if root, ok := d.document(text); ok {

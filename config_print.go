@@ -45,7 +45,10 @@ func encode(v reflect.Value) *yaml.Node {
 	case reflect.Struct:
 		n := mappingNode()
 		for i := range v.NumField() {
-			name, _ := tag(v.Type().Field(i))
+			name, options := tag(v.Type().Field(i))
+			if v.Field(i).IsZero() && slices.Contains(options, "omitzero") {
+				continue
+			}
 			n.Content = append(n.Content, stringNode(name), encode(v.Field(i)))
 		}
 		return n
@@ -60,8 +63,12 @@ func encode(v reflect.Value) *yaml.Node {
 		return n
 	case reflect.Map:
 		n := mappingNode()
-		for _, key := range slices.Sorted(maps.Keys(v.Interface().(map[string]Secret))) {
-			n.Content = append(n.Content, stringNode(key), encode(v.MapIndex(reflect.ValueOf(key))))
+		values := map[string]*yaml.Node{}
+		for key, value := range v.Seq2() {
+			values[key.String()] = encode(value)
+		}
+		for _, key := range slices.Sorted(maps.Keys(values)) {
+			n.Content = append(n.Content, stringNode(key), values[key])
 		}
 		return n
 	case reflect.Int:

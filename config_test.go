@@ -73,7 +73,7 @@ func TestReference(t *testing.T) {
 	assert.NotEmpty(t, c.Upstream)
 	assert.NotEmpty(t, c.Cache.Policies)
 	c.Upstream, c.Cache.Policies = nil, nil
-	c.AllowedUpstreams = nil
+	c.AllowedUpstreams, c.TrustedProxies, c.Hubs = nil, nil, nil
 	assert.Equal(t, defaults(), c, "config.yaml says what the defaults are")
 
 	text := string(reference)
@@ -107,6 +107,22 @@ func TestReferenceWithComments(t *testing.T) {
 	}
 	c.Upstream[0].Headers = nil
 	assert.Equal(t, want, c)
+}
+
+// TestReferenceHub loads the reference with its example of a hub in force.
+func TestReferenceHub(t *testing.T) {
+	before, example, ok := strings.Cut(string(reference), "\nhubs: []\n\n")
+	require.True(t, ok)
+	example, _, ok = strings.Cut(example, "\n#\n")
+	require.True(t, ok)
+	text := before + "\n" + regexp.MustCompile(`(?m)^# `).ReplaceAllString(example, "")
+	c, _ := must(t, text)
+	want := Hub{Name: "releases", Path: "/releases", Hosts: []string{"releases.example.org"}}
+	want.setDefaults(c)
+	want.Upstream, want.Rollout = c.Hubs[0].Upstream, RolloutLegacyOnly
+	want.Cache.Timeout, want.Race.Mode = Duration(10*time.Minute), RaceOrdered
+	want.Options.Files, want.Options.Absent = map[string]URL{}, []int{}
+	assert.Equal(t, []Hub{want}, c.Hubs)
 }
 
 // asked are the URLs that a path is asked for, in the order of the mirrors.

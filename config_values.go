@@ -263,9 +263,11 @@ func (f *LogFormat) set(s string) error { return setOneOf(f, s, LogText, LogJSON
 
 func setOneOf[T ~string](to *T, s string, allowed ...T) error {
 	if !slices.Contains(allowed, T(s)) {
-		names := make([]string, len(allowed))
-		for i, a := range allowed {
-			names[i] = string(a)
+		names := make([]string, 0, len(allowed))
+		for _, a := range allowed {
+			if a != "" {
+				names = append(names, string(a))
+			}
 		}
 		return notOneOf(s, names...)
 	}

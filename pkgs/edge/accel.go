@@ -2,7 +2,6 @@ package edge
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -27,7 +26,7 @@ func (e *edge) accelerate(w http.ResponseWriter, r *http.Request, body io.Reader
 	}
 	prefix := r.Header.Get(e.Accel.Header)
 	file, ok := body.(interface{ Path() string }) // a store.Plain
-	if !ok || !strings.HasPrefix(prefix, "/") || !e.trusts(r) {
+	if !ok || !strings.HasPrefix(prefix, "/") || !trusts(e.Accel.Trusted, r) {
 		return false
 	}
 	value := strings.TrimRight(prefix, "/") + "/" + escape(file.Path())
@@ -38,20 +37,6 @@ func (e *edge) accelerate(w http.ResponseWriter, r *http.Request, body io.Reader
 	h.Set("Content-Length", "0")
 	w.WriteHeader(http.StatusOK)
 	return true
-}
-
-// trusts says whether the peer of r's connection is a trusted front.
-func (e *edge) trusts(r *http.Request) bool {
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
-		return true
-	}
-	addr := peer(r)
-	for _, prefix := range e.Accel.Trusted {
-		if prefix.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // escape escapes every byte of a slash-separated path that is not unreserved

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -29,6 +30,23 @@ import (
 type Options struct {
 	Hub    hub.Hub
 	Source exchange.Source // the whole chain behind the edge
+
+	// What else the hub is; nil: what Hub itself is of it.
+	Poster  hub.Poster
+	Refuser hub.Refuser
+
+	// Base is what clients reach the mount by, without a trailing slash. "" is what
+	// each request says: its scheme and Host, and Mount, the path that was taken off
+	// before ("/npm", or "").
+	Base, Mount string
+
+	// TrustedProxies are peers whose Forwarded (RFC 7239) and X-Forwarded-For, -Host
+	// and -Proto are believed; if there are any, a unix socket is one too.
+	TrustedProxies []netip.Prefix
+
+	// Note is called with every response of Source, before it is written. The
+	// context is the request's.
+	Note func(context.Context, *exchange.Response)
 
 	Name string // of this cache in Cache-Status (RFC 9211 §2), a token; "" is "cache-proxy"
 
@@ -83,6 +101,12 @@ func New(opts Options) http.Handler {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.Poster == nil {
+		opts.Poster, _ = opts.Hub.(hub.Poster)
+	}
+	if opts.Refuser == nil {
+		opts.Refuser, _ = opts.Hub.(hub.Refuser)
+	}
 	e := &edge{Options: opts}
 	if opts.Via != "" {
 		e.via = []string{"1.1 " + opts.Via}
@@ -91,9 +115,10 @@ func New(opts Options) http.Handler {
 	return e
 }
 
-// An edge is immutable.
+// An edge is immutable but for what it remembers.
 type edge struct {
 	Options
+	last        atomic.Pointer[baseURL]
 	via, failed []string // constant values of Via and Cache-Status; nil is none
 }
 
@@ -110,13 +135,17 @@ func (e *edge) serve(out *writer, r *http.Request) {
 		e.refuse(out, r, "", err)
 		return
 	}
-	req, err := e.Hub.Parse(r)
+	req, err := e.parse(out, r)
 	if err != nil {
 		e.refuse(out, r, "", err)
 		return
 	}
+	f := e.forwarded(r)
 	req.Head = r.Method == http.MethodHead
-	req.Client.Addr = peer(r)
+	req.Client = exchange.Client{Addr: f.addr, Base: e.base(r, f)}
+	if !f.addr.IsValid() {
+		req.Client.Addr = peer(r)
+	}
 
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
@@ -124,6 +153,9 @@ func (e *edge) serve(out *writer, r *http.Request) {
 	if err != nil {
 		e.refuse(out, r, req.Key.String(), err)
 		return
+	}
+	if e.Note != nil {
+		e.Note(r.Context(), resp)
 	}
 	err = e.respond(out, r, req, resp)
 	if err == nil {
@@ -144,6 +176,13 @@ func (e *edge) serve(out *writer, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
+func (e *edge) parse(w http.ResponseWriter, r *http.Request) (*exchange.Request, error) {
+	if r.Method == http.MethodPost {
+		return e.post(w, r)
+	}
+	return e.Hub.Parse(r)
+}
+
 // refuse answers with an error, and logs those that are not the client's.
 func (e *edge) refuse(w http.ResponseWriter, r *http.Request, key string, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
@@ -154,7 +193,7 @@ func (e *edge) refuse(w http.ResponseWriter, r *http.Request, key string, err er
 	if e.via != nil {
 		h["Via"] = e.via
 	}
-	if status := Refuse(w, r, err); status >= 500 {
+	if status := e.refuseWith(w, r, err); status >= 500 {
 		e.Log.Warn("request failed", "key", key, "status", status, "err", err)
 	} else {
 		e.Log.Debug("request refused", "key", key, "status", status, "err", err)

@@ -10,11 +10,12 @@ import (
 // guard refuses what net/http lets through and no hub should see. The path
 // itself is the hub's to judge (hub.Path).
 func (e *edge) guard(r *http.Request) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	posts := r.Method == http.MethodPost && e.Poster != nil
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && !posts {
 		return refusal(http.StatusMethodNotAllowed, "")
 	}
 	switch {
-	case hasBody(r):
+	case hasBody(r) && !posts:
 		// A GET's body has no meaning (RFC 9110 §9.3.1), but may smuggle a request.
 		// Content-Length beside Transfer-Encoding ends here too.
 		return refusal(http.StatusBadRequest, "request with a body")

@@ -85,7 +85,7 @@ func (e *edge) header(h http.Header, req *exchange.Request, resp *exchange.Respo
 func passes(name string, class freshness.Class) bool {
 	switch name {
 	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", // RFC 9110 §7.6.1
-		"Content-Length", "Content-Range", "Accept-Ranges", "Age", "X-Cache", "X-Cache-Upstream": // ours to say
+		"Content-Length", "Content-Range", "Accept-Ranges", "Age", "X-Cache", "X-Cache-Upstream", "X-Request-Id": // ours to say
 		return false
 	case "Cache-Control", "Expires", "Pragma":
 		return class == freshness.Passthrough

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 )
 
 // respond writes the response to r. An error means that it was begun and cannot
@@ -18,7 +19,7 @@ func (e *edge) respond(w *writer, r *http.Request, req *exchange.Request, resp *
 	e.header(h, req, resp, ranged)
 	w.flush = !resp.Outcome.Hit
 	if entry.Status != http.StatusOK {
-		return replay(w, r, resp)
+		return e.replay(w, r, req, resp)
 	}
 
 	switch precondition(r.Header, h) {
@@ -28,7 +29,7 @@ func (e *edge) respond(w *writer, r *http.Request, req *exchange.Request, resp *
 		return nil
 	case http.StatusPreconditionFailed:
 		dropContent(h)
-		writeText(w, r, http.StatusPreconditionFailed, "")
+		e.writeError(w, r, http.StatusPreconditionFailed, "")
 		return nil
 	}
 	if !req.Head {
@@ -41,7 +42,7 @@ func (e *edge) respond(w *writer, r *http.Request, req *exchange.Request, resp *
 			if err != nil {
 				dropContent(h)
 				h["Content-Range"] = []string{"bytes */" + strconv.FormatInt(entry.Size, 10)}
-				writeText(w, r, http.StatusRequestedRangeNotSatisfiable, "")
+				e.writeError(w, r, http.StatusRequestedRangeNotSatisfiable, "")
 				return nil
 			}
 			if ranges != nil {
@@ -53,12 +54,14 @@ func (e *edge) respond(w *writer, r *http.Request, req *exchange.Request, resp *
 }
 
 // replay sends a response other than 200 as it came. An error without content of
-// its own gets ours, since every error has some.
-func replay(w *writer, r *http.Request, resp *exchange.Response) error {
+// its own gets ours, since every error has some; so does every error of a
+// [hub.Refuser], whose clients could not read a mirror's page, unless it is
+// passed through.
+func (e *edge) replay(w *writer, r *http.Request, req *exchange.Request, resp *exchange.Response) error {
 	status := resp.Entry.Status
-	if status >= 400 && resp.Entry.Size <= 0 {
+	if status >= 400 && (resp.Entry.Size <= 0 || e.Refuser != nil && req.Policy.Class != freshness.Passthrough) {
 		dropContent(w.Header())
-		writeText(w, r, status, "")
+		e.writeError(w, r, status, "")
 		return nil
 	}
 	if status == http.StatusNoContent || status == http.StatusNotModified {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -123,7 +124,10 @@ func (l *leg) take(res *response, requested time.Time) {
 			l.outcome = notModified
 		}
 	default:
-		l.outcome, l.err = refusal(status), bad
+		l.outcome, l.err = l.refusal(status), bad
+		if l.outcome == absent && status != http.StatusGone {
+			l.entry.Status = http.StatusNotFound // whatever the operator says means that
+		}
 		if l.outcome == busy {
 			l.retryAfter = retryAfter(res.Header.Get("Retry-After"), l.options.Now())
 		} else if l.outcome == refused {
@@ -140,7 +144,10 @@ func (l *leg) take(res *response, requested time.Time) {
 }
 
 // refusal sorts statuses that are not good.
-func refusal(status int) outcome {
+func (l *leg) refusal(status int) outcome {
+	if slices.Contains(l.options.Absent, status) {
+		return absent
+	}
 	switch status {
 	case http.StatusNotFound, http.StatusGone:
 		return absent

@@ -33,6 +33,10 @@ type Options struct {
 	Limits  Limits
 	Allowed Allowed
 
+	// Absent are statuses that mean, besides 404 and 410, that a mirror has no such
+	// file: 403 of object stores that may not be listed.
+	Absent []int
+
 	// Spool makes a temporary file that is already unlinked, for what
 	// candidates of a race by bandwidth deliver beyond 64 KiB. Nil, or an
 	// error: such a race is decided at 64 KiB.

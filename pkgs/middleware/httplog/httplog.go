@@ -7,7 +7,6 @@
 package httplog
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -19,8 +18,13 @@ import (
 const maxPath = 1 << 10
 
 // New returns the middleware. Both lines are at level info; if log does not show
-// that, requests pass untouched. The handler is the request's Pattern.
-func New(log *slog.Logger) func(http.Handler) http.Handler {
+// that, requests pass untouched. The handler is the request's Pattern. more, if
+// it is not nil, appends what else is known of a request: at its start, and then
+// when it is finished.
+func New(log *slog.Logger, more func(attrs []slog.Attr, r *http.Request, finished bool) []slog.Attr) func(http.Handler) http.Handler {
+	if more == nil {
+		more = func(attrs []slog.Attr, _ *http.Request, _ bool) []slog.Attr { return attrs }
+	}
 	pool := sync.Pool{New: func() any { return new(readerFrom) }}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,17 +37,19 @@ func New(log *slog.Logger) func(http.Handler) http.Handler {
 			if len(path) > maxPath {
 				path = path[:maxPath] + "…"
 			}
-			log.LogAttrs(r.Context(), slog.LevelInfo, "request started",
+			attrs := append(make([]slog.Attr, 0, 16),
 				slog.String("method", r.Method),
 				slog.String("path", path),
 				slog.String("handler", r.Pattern),
 				slog.String("client", r.RemoteAddr))
+			log.LogAttrs(r.Context(), slog.LevelInfo, "request started", more(attrs, r, false)...)
 
 			full := pool.Get().(*readerFrom)
 			full.writer = writer{ResponseWriter: w}
 			returned := false
 			defer func() {
-				finish(r.Context(), log, &full.writer, r, path, started, returned)
+				attrs := finish(attrs[:0], &full.writer, r, path, started, returned)
+				log.LogAttrs(r.Context(), slog.LevelInfo, "request finished", more(attrs, r, true)...)
 				if returned { // else a panic passes, and goroutines may still have the writer
 					full.writer = writer{}
 					pool.Put(full)
@@ -59,7 +65,8 @@ func New(log *slog.Logger) func(http.Handler) http.Handler {
 	}
 }
 
-func finish(ctx context.Context, log *slog.Logger, w *writer, r *http.Request, path string, started time.Time, returned bool) {
+// finish appends what is known of a request at its end.
+func finish(attrs []slog.Attr, w *writer, r *http.Request, path string, started time.Time, returned bool) []slog.Attr {
 	status := w.status
 	switch {
 	case status != 0:
@@ -68,7 +75,6 @@ func finish(ctx context.Context, log *slog.Logger, w *writer, r *http.Request, p
 	default:
 		status = http.StatusInternalServerError
 	}
-	attrs := make([]slog.Attr, 0, 11)
 	attrs = append(attrs,
 		slog.String("method", r.Method),
 		slog.String("path", path),
@@ -88,7 +94,7 @@ func finish(ctx context.Context, log *slog.Logger, w *writer, r *http.Request, p
 	if !returned {
 		attrs = append(attrs, slog.Bool("aborted", true))
 	}
-	log.LogAttrs(ctx, slog.LevelInfo, "request finished", attrs...)
+	return attrs
 }
 
 // writer counts what is sent.

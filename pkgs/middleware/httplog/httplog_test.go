@@ -24,7 +24,7 @@ func run(t *testing.T, r *http.Request, h http.HandlerFunc) []map[string]any {
 	var log bytes.Buffer
 	func() {
 		defer func() { _ = recover() }()
-		httplog.New(slog.New(slog.NewJSONHandler(&log, nil)))(h).ServeHTTP(httptest.NewRecorder(), r)
+		httplog.New(slog.New(slog.NewJSONHandler(&log, nil)), nil)(h).ServeHTTP(httptest.NewRecorder(), r)
 	}()
 	var lines []map[string]any
 	for line := range strings.Lines(log.String()) {
@@ -88,7 +88,7 @@ func TestFinish(t *testing.T) {
 func TestHostilePathsStayOneLine(t *testing.T) {
 	for _, path := range []string{"/a%0d%0ab", "/a%1b[31m", "/a%00", "/" + strings.Repeat("x", 100_000)} {
 		var log bytes.Buffer
-		h := httplog.New(slog.New(slog.NewTextHandler(&log, nil)))(http.NotFoundHandler())
+		h := httplog.New(slog.New(slog.NewTextHandler(&log, nil)), nil)(http.NotFoundHandler())
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
 		assert.Equal(t, 2, strings.Count(log.String(), "\n"))
 		assert.NotContains(t, log.String(), "\x1b")
@@ -103,7 +103,7 @@ func TestWriterKeepsWhatItWraps(t *testing.T) {
 	require.NoError(t, os.WriteFile(name, []byte("content"), 0o600))
 	inner := &sender{ResponseRecorder: httptest.NewRecorder()}
 	var log bytes.Buffer
-	wrap := httplog.New(slog.New(slog.NewTextHandler(&log, nil)))
+	wrap := httplog.New(slog.New(slog.NewTextHandler(&log, nil)), nil)
 	wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f, err := os.Open(name)
 		require.NoError(t, err)
@@ -125,13 +125,13 @@ func TestWriterKeepsWhatItWraps(t *testing.T) {
 func TestQuietLogCostsNothing(t *testing.T) {
 	inner := httptest.NewRecorder()
 	log := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	httplog.New(log)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	httplog.New(log, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		assert.Same(t, inner, w)
 	})).ServeHTTP(inner, httptest.NewRequest("GET", "/", nil))
 }
 
 func BenchmarkRequest(b *testing.B) {
-	h := httplog.New(slog.New(slog.NewTextHandler(io.Discard, nil)))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	h := httplog.New(slog.New(slog.NewTextHandler(io.Discard, nil)), nil)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/debian/pool/x.deb", nil)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,0 +1,171 @@
+package cacheproxy
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Hub is one upstream repository beside the default hub, which the sections
+// upstream, cache and race of the whole describe.
+type Hub struct {
+	// Names the storage (DATA/NAME), metrics and logs: lower-case letters, digits and
+	// . _ - within. Required, unique, and not "default".
+	Name string `yaml:"name,required"`
+
+	// The protocol that is spoken. Default files, a plain tree.
+	Type HubType `yaml:"type"`
+
+	// Where it is mounted: a path that begins with a slash, and everything below it.
+	// Default /NAME.
+	Path string `yaml:"path"`
+
+	// Host names that mean this hub, whatever the path, which then has nothing of
+	// the mount before it: one or a list, without scheme and port. Default none.
+	Hosts []string `yaml:"hosts,single"`
+
+	// modular: type is what runs. dual: likewise, and where it fails by a fault of
+	// its own, the file is answered as the mirror has it. legacy-only: files runs,
+	// whatever type says. Default modular; for the type files it is always legacy-only.
+	Rollout Rollout `yaml:"rollout"`
+
+	// Mirrors with the same content, as for the default hub.
+	Upstream []Upstream `yaml:"upstream"`
+
+	// Overrides the section of the whole, key by key. After Load it is complete.
+	Cache Cache `yaml:"cache"`
+
+	// Overrides the section of the whole, key by key. After Load it is complete.
+	Race Race `yaml:"race"`
+
+	Options HubOptions `yaml:"options"`
+}
+
+// Module is the type that runs.
+func (h *Hub) Module() HubType {
+	if h.Rollout == RolloutLegacyOnly {
+		return HubFiles
+	}
+	return h.Type
+}
+
+func (h *Hub) setDefaults(c *Config) {
+	h.Type, h.Rollout = HubFiles, RolloutModular
+	h.Cache, h.Race = c.Cache, c.Race
+	h.Options.Hold = Duration(10 * time.Minute)
+}
+
+// HubOptions are what a hub's type lets an operator choose. One that the type
+// does not have is an error; the tag hub names the types that have it, all if
+// there is none.
+type HubOptions struct {
+	// Second hosts that indexes link to, by alias: their base URLs. Links below one
+	// become /_f/ALIAS/… of the hub. Default none.
+	Files map[string]URL `yaml:"files"`
+
+	// The query of a request neither selects content nor goes upstream. Default false.
+	IgnoreQuery bool `yaml:"ignore-query"`
+
+	// Further statuses that mean "there is no such file" if every mirror says so,
+	// besides 404 and 410: [403, 404] for object stores that may not be listed.
+	Absent []int `yaml:"absent"`
+
+	// How long a new generation of indexes may wait for its parts to be had before
+	// it is published without them. Default 10m.
+	Hold Duration `yaml:"hold"`
+
+	// serve: an index past its Valid-Until is answered though no upstream can be asked
+	// for another. Default '': 503, on which clients go on with what they have.
+	Expired Expired `yaml:"expired,omitzero" hub:"apt"`
+
+	// proxy: metalinks name this hub alone. pass: they come as the mirror has them.
+	// Default proxy.
+	Metalink Metalink `yaml:"metalink,omitzero" hub:"rpm"`
+
+	// Checksum databases that are passed on below /sumdb/NAME/, each a name, whose
+	// base URL is https://NAME, or {name, url}. Default none.
+	Sumdb []Sumdb `yaml:"sumdb,single,omitzero" hub:"go"`
+
+	// Modules that no checksum database is asked about: patterns of path prefixes,
+	// as in GOPRIVATE. Default none.
+	Private []string `yaml:"private,single,omitzero" hub:"go"`
+
+	// sumdb: modules are checked by the first checksum database before they are
+	// stored. Default '': only by what clients have asked it.
+	Verify Verify `yaml:"verify,omitzero" hub:"go"`
+
+	// Registries that clients may name in ?ns= to mean this hub. Default none.
+	NS []string `yaml:"ns,single,omitzero" hub:"oci"`
+
+	// This hub answers /v2/ where nothing else in the request names one. Default false.
+	Default bool `yaml:"default,omitzero" hub:"oci"`
+
+	// Hosts that may give out tokens beside the upstreams themselves. Default none.
+	AuthHosts []string `yaml:"auth-hosts,single,omitzero" hub:"oci"`
+}
+
+// Sumdb is a checksum database.
+type Sumdb struct {
+	Name string `yaml:"name,required"` // as clients know it: sum.example.org
+	URL  URL    `yaml:"url"`           // its base. Default https://NAME
+}
+
+func (s *Sumdb) setShort(name string) error {
+	if name == "" {
+		return errors.New("empty")
+	}
+	s.Name = name
+	return nil
+}
+
+// HubType is a kind of hub.
+type HubType string
+
+// HubFiles is the type of a plain tree.
+const HubFiles HubType = "files"
+
+func (t *HubType) set(s string) error {
+	return setOneOf(t, s, slices.Sorted(maps.Keys(hubs))...)
+}
+
+// Rollout says what runs of a hub's type.
+type Rollout string
+
+// The rollouts.
+const (
+	RolloutModular    Rollout = "modular"
+	RolloutDual       Rollout = "dual"
+	RolloutLegacyOnly Rollout = "legacy-only"
+)
+
+func (r *Rollout) set(s string) error {
+	return setOneOf(r, s, RolloutModular, RolloutDual, RolloutLegacyOnly)
+}
+
+// Expired is what becomes of an index past its date.
+type Expired string
+
+// ExpiredServe is the only thing that can.
+const ExpiredServe Expired = "serve"
+
+func (e *Expired) set(s string) error { return setOneOf(e, s, "", ExpiredServe) }
+
+// Metalink is what becomes of a metalink.
+type Metalink string
+
+// What can become of a metalink.
+const (
+	MetalinkProxy Metalink = "proxy"
+	MetalinkPass  Metalink = "pass"
+)
+
+func (m *Metalink) set(s string) error { return setOneOf(m, s, MetalinkProxy, MetalinkPass) }
+
+// Verify is by what modules are checked.
+type Verify string
+
+// VerifySumdb is by a checksum database.
+const VerifySumdb Verify = "sumdb"
+
+func (v *Verify) set(s string) error { return setOneOf(v, s, "", VerifySumdb) }

@@ -1,0 +1,275 @@
+package cacheproxy
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/files"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/upstream"
+)
+
+// A module is what a type of hub runs.
+type module struct {
+	about string        // what it is for, in a few words
+	ttl   time.Duration // of its mutable paths; 0: cache.timeout alone says
+	new   func(hub.Options, *ledger.Ledger, *HubOptions) (hub.Hub, error)
+}
+
+// hubs is the table of hub types.
+var hubs = map[HubType]module{
+	HubFiles: {"plain trees of files: distributions, releases, images", 0, newFiles},
+}
+
+// defaultHub is the name of the hub that the configuration's first sections
+// describe; its files lie at the top of the storage.
+const defaultHub = "default"
+
+func newFiles(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return files.New(files.Options{Name: o.Name, Policies: o.Policies, IgnoreQuery: c.IgnoreQuery}), nil
+}
+
+// allHubs are the default hub, if it is served, and those of the section hubs.
+func allHubs(cfg *Config) []Hub {
+	var all []Hub
+	if len(cfg.Upstream) > 0 || len(cfg.Hubs) == 0 {
+		h := Hub{Name: defaultHub, Upstream: cfg.Upstream}
+		h.setDefaults(cfg)
+		h.Path, h.Rollout = "/", RolloutLegacyOnly
+		all = append(all, h)
+	}
+	return append(all, cfg.Hubs...)
+}
+
+// A mounted is a hub with its mirrors, as far as it does not depend on the mount.
+type mounted struct {
+	config *Hub
+	module hub.Hub         // what the type says, or files
+	hub    hub.Hub         // module, or what falls back from it
+	source exchange.Source // the chain behind the edge
+	groups []*upstream.Group
+}
+
+func (m *mounted) close() {
+	for _, g := range m.groups {
+		g.Close()
+	}
+}
+
+// mount makes the hub that c describes, with the server's store and cache.
+func (s *Server) mount(c *Hub, o Options, via string) (_ *mounted, err error) {
+	m := &mounted{config: c}
+	defer func() {
+		if err != nil {
+			m.close()
+			err = fmt.Errorf("hub %s: %w", c.Name, err)
+		}
+	}()
+	options := hub.Options{
+		Name:     c.Name,
+		Policies: newPolicies(&c.Cache),
+		Files:    map[string]*url.URL{},
+		Cache:    s.cache.Wrap,
+		Log:      o.Log,
+		Now:      o.Now,
+	}
+	for i := range c.Upstream {
+		options.Mirrors = append(options.Mirrors, c.Upstream[i].Server.URL)
+	}
+	for alias, base := range c.Options.Files {
+		options.Files[alias] = base.URL
+	}
+	if m.module, err = hubs[c.Module()].new(options, s.ledger, &c.Options); err != nil {
+		return m, err
+	}
+	m.hub = m.module
+	if c.Rollout == RolloutDual {
+		plain, err := newFiles(options, s.ledger, &c.Options)
+		if err != nil {
+			return m, err
+		}
+		m.hub = &dual{module: m.module, files: plain, log: o.Log}
+	}
+	source, err := s.upstreams(m, o, via)
+	if err != nil {
+		return m, err
+	}
+	var cached exchange.Source
+	if gate, ok := m.module.(hub.Gatekeeper); ok {
+		source = gate.Gate(source, exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+			return cached.Get(ctx, req)
+		}))
+	}
+	cached = s.cache.Wrap(source)
+	m.source = m.hub.Rewrite(cached)
+	return m, nil
+}
+
+// upstreams makes the groups of m, which keeps them, and the source that asks
+// the one a request is for: the mirrors, or a second host by its alias.
+func (s *Server) upstreams(m *mounted, o Options, via string) (exchange.Source, error) {
+	group := func(mirrors []upstream.Mirror) (*upstream.Group, error) {
+		options := upstreamOptions(s.config, m.config, o, via)
+		options.Mirrors = mirrors
+		g, err := upstream.New(options)
+		if err == nil {
+			m.groups = append(m.groups, g)
+		}
+		return g, err
+	}
+	mirrors := make([]upstream.Mirror, len(m.config.Upstream))
+	for i := range mirrors {
+		var err error
+		if mirrors[i], err = newMirror(&m.config.Upstream[i]); err != nil {
+			return nil, fmt.Errorf("upstream[%d]: %w", i, err)
+		}
+	}
+	main, err := group(mirrors)
+	if err != nil {
+		return nil, err
+	}
+	origins := map[string]exchange.Source{"": main}
+	second := map[string]*url.URL{}
+	for alias, base := range m.config.Options.Files {
+		second[alias] = base.URL
+	}
+	for _, db := range m.config.Options.Sumdb {
+		second[db.Name] = db.URL.URL
+	}
+	for _, alias := range slices.Sorted(maps.Keys(second)) {
+		g, err := group([]upstream.Mirror{{Server: second[alias]}})
+		if err != nil {
+			return nil, fmt.Errorf("second host %s: %w", alias, err)
+		}
+		origins[alias] = g
+	}
+	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		source := origins[req.Origin]
+		if source == nil {
+			return nil, fmt.Errorf("no second host %q: %w", req.Origin, fs.ErrNotExist)
+		}
+		return source.Get(ctx, req)
+	}), nil
+}
+
+func newPolicies(c *Cache) *hub.Policies {
+	p := &hub.Policies{Default: freshness.Policy{
+		TTL:                  time.Duration(c.Timeout),
+		Negative:             time.Duration(c.Negative),
+		StaleIfError:         time.Duration(c.StaleIfError),
+		StaleWhileRevalidate: time.Duration(c.StaleWhileRevalidate),
+		Budget:               time.Duration(c.RevalidateBudget),
+	}}
+	for _, rule := range c.Policies {
+		p.Rules = append(p.Rules, hub.Rule{Match: rule.Match.Regexp, RefreshAfter: time.Duration(rule.RefreshAfter)})
+	}
+	return p
+}
+
+// upstreamOptions are those of every group of a hub.
+func upstreamOptions(cfg *Config, h *Hub, o Options, via string) upstream.Options {
+	l := &cfg.Limits
+	opts := upstream.Options{
+		Race: upstream.Race{
+			Mode:       string(h.Race.Mode),
+			FirstChunk: int64(cfg.Misc.FirstChunkBytes),
+			Chunk:      int64(cfg.Misc.ChunkBytes),
+		},
+		Limits: upstream.Limits{
+			Dial:        time.Duration(l.UpstreamDialTimeout),
+			TLS:         time.Duration(l.UpstreamTLSTimeout),
+			Header:      time.Duration(l.UpstreamHeaderTimeout),
+			Idle:        time.Duration(l.UpstreamIdleTimeout),
+			MinRate:     orNone(int64(l.UpstreamMinRate)),
+			HeaderBytes: int64(l.UpstreamHeaders),
+			Redirects:   int(orNone(int64(l.Redirects))),
+		},
+		Absent:    h.Options.Absent,
+		Spool:     spool(cfg.Storage.Local),
+		Via:       via,
+		UserAgent: "cache-proxy/" + o.Version,
+		Hub:       h.Name,
+		Log:       o.Log,
+		Now:       o.Now,
+	}
+	for _, rule := range cfg.AllowedUpstreams {
+		if rule.Suffix != "" {
+			opts.Allowed.Hosts = append(opts.Allowed.Hosts, rule.Suffix)
+		} else {
+			opts.Allowed.Prefixes = append(opts.Allowed.Prefixes, rule.Prefix)
+		}
+	}
+	return opts
+}
+
+// orNone turns the configuration's 0, "none", into upstream's -1.
+func orNone(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// spool makes unlinked files on the store's file system, for races by bandwidth.
+func spool(c LocalStorage) func() (*os.File, error) {
+	return func() (*os.File, error) {
+		f, err := os.CreateTemp(filepath.Join(c.Path, ".temp"), c.TemporaryFilePattern)
+		if err != nil {
+			return nil, err
+		}
+		return f, os.Remove(f.Name())
+	}
+}
+
+func newMirror(c *Upstream) (upstream.Mirror, error) {
+	m := upstream.Mirror{
+		Server:          c.Server.URL,
+		Checkers:        make([]upstream.Checker, len(c.Checkers)),
+		AllowedRedirect: c.AllowedRedirect.Regexp,
+		Username:        c.Username,
+		Password:        c.Password.Value(),
+		Token:           c.Token.Value(),
+		Header:          map[string]string{},
+		Proxy:           c.Proxy.URL,
+		MaxConnections:  c.MaxConnections,
+	}
+	m.Path.Match, m.Path.Replace = c.Path.Match.Regexp, c.Path.Replace
+	for i, k := range c.Checkers {
+		m.Checkers[i].StatusCodes = k.StatusCodes
+		for _, h := range k.Headers {
+			m.Checkers[i].Headers = append(m.Checkers[i].Headers, upstream.HeaderCheck{Name: h.Name, Match: h.Match.Regexp})
+		}
+	}
+	for _, g := range c.PriorityGroups {
+		m.Priorities = append(m.Priorities, upstream.Priority{Match: g.Match.Regexp, Priority: g.Priority})
+	}
+	for name, value := range c.Headers {
+		m.Header[name] = value.Value()
+	}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return m, err
+		}
+		m.CA = pem
+	}
+	if c.ClientCert != "" {
+		pair, err := tls.LoadX509KeyPair(c.ClientCert, c.ClientKey)
+		if err != nil {
+			return m, err
+		}
+		m.Certificate = &pair
+	}
+	return m, nil
+}

@@ -1,0 +1,103 @@
+package cacheproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/edge"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/handlerctx"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/httplog"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/recover"
+)
+
+// serve prepares the HTTP server around the handler of all requests.
+func (s *Server) serve(cfg *Config, match func(*http.Request, *handlerctx.Record)) {
+	var h http.Handler = http.HandlerFunc(dispatch)
+	if cfg.Log.Access {
+		h = httplog.New(s.log, attributes)(h)
+	}
+	h = handlerctx.New(match)(h)
+	h = recover.New(s.log)(h)
+	s.http = http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: time.Duration(cfg.Limits.ClientHeaderTimeout),
+		IdleTimeout:       time.Duration(cfg.Limits.ClientIdleTimeout),
+		MaxHeaderBytes:    int(cfg.Limits.RequestLine + cfg.Limits.RequestHeaders),
+		ConnContext:       edge.ConnContext,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Run serves on the configured addresses until ctx is done, then drains:
+// requests under way may go on for limits.drain. The error is about listening
+// or serving; after a drain there is none.
+func (s *Server) Run(ctx context.Context) error {
+	listeners, err := listen(s.config.Listen)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return s.Serve(ctx, listeners...)
+}
+
+// Serve is Run on listeners that the caller has made. It takes them over.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	served := make(chan error, len(listeners))
+	for _, l := range listeners {
+		s.log.Info("serving app", "addr", l.Addr().String())
+		go func() { served <- s.http.Serve(l) }()
+	}
+	var err error
+	running := len(listeners)
+	select {
+	case err = <-served:
+		running--
+	case <-ctx.Done():
+		s.log.Info("draining", "limit", s.config.Limits.Drain)
+	}
+	s.draining.Store(true)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.config.Limits.Drain))
+	defer cancel()
+	if s.http.Shutdown(drain) != nil {
+		s.log.Warn("requests cut by the end of the drain")
+		s.http.Close()
+	}
+	for range running {
+		<-served
+	}
+	return errors.Join(err, s.close(drain))
+}
+
+// listen opens all addresses, or none. A socket file that nobody listens on is replaced.
+func listen(addrs []Address) (all []net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range all {
+				l.Close()
+			}
+		}
+	}()
+	for _, a := range addrs {
+		if a.Network == "unix" {
+			if c, err := net.Dial("unix", a.Address); err == nil {
+				c.Close()
+				return all, fmt.Errorf("listen on %v: another process does", a)
+			}
+			if info, err := os.Lstat(a.Address); err == nil && info.Mode().Type() == fs.ModeSocket {
+				os.Remove(a.Address)
+			}
+		}
+		l, err := net.Listen(a.Network, a.Address)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
