@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
@@ -18,7 +19,9 @@ import (
 type Group struct {
 	options Options
 	mirrors []*mirror
-	legs    sync.WaitGroup // those running beside their Get
+	league  *league
+	close   context.CancelFunc // ends league.over
+	legs    sync.WaitGroup     // those running beside their Get
 }
 
 var _ exchange.Source = (*Group)(nil)
@@ -36,13 +39,23 @@ func New(o Options) (*Group, error) {
 		return nil, errors.New("limits: neither times nor header bytes can be negative")
 	}
 	guard := newGuard(&g.options)
+	g.league = &league{budget: budget{1, 1}}
+	g.league.over, g.close = context.WithCancel(context.Background())
 	for i := range o.Mirrors {
 		m, err := newMirror(i, &g.options, guard)
 		if err != nil {
 			return nil, fmt.Errorf("mirror %d: %w", i, err)
 		}
+		m.league = g.league
+		m.standing.Record.Mirror = m.base
+		for _, r := range o.Records {
+			if r.Mirror == m.base {
+				m.standing.Record = r.believed(time.Now())
+			}
+		}
 		g.mirrors = append(g.mirrors, m)
 	}
+	g.league.mirrors = g.mirrors
 	return g, nil
 }
 
@@ -59,6 +72,7 @@ func (g *Group) Mirrors() []string {
 // Close drops idle connections and waits for what the losers of races leave
 // behind. No Get may be running; bodies that callers still hold stay readable.
 func (g *Group) Close() {
+	g.close()
 	g.legs.Wait()
 	for _, m := range g.mirrors {
 		m.own.CloseIdleConnections()
@@ -75,6 +89,7 @@ func (g *Group) Get(ctx context.Context, req *exchange.Request) (*exchange.Respo
 	if err != nil {
 		return nil, err
 	}
+	g.league.begin()
 	r := &race{group: g, req: req, tiers: tiers, candidates: n}
 	return r.run(ctx)
 }

@@ -50,9 +50,12 @@ type leg struct {
 	options    *Options
 	req        *exchange.Request
 	firstChunk int64 // to be had before it reports; 0: the head is enough
+	reported   bool  // owned by the race
 
 	ctx    context.Context // of this leg alone; bound to one request
 	cancel context.CancelCauseFunc
+	detach func() bool // from the caller's context, which may end before a loser does; nil: it is bound to it
+	forget func()      // drops what lets a loser end in time; nil: there is nothing
 
 	received atomic.Int64 // bytes of a good body before the report, and 1 for its head
 
@@ -73,13 +76,19 @@ func (l *leg) run() {
 	timer := time.AfterFunc(limits.Dial+limits.TLS+limits.Header, func() { l.cancel(errNoHead) })
 	defer timer.Stop()
 	requested := l.options.Now()
+	start := time.Now()
 	res, err := l.mirror.ask(l.ctx, l.req, l.url)
+	took := time.Since(start)
 	if err != nil {
+		if cause := context.Cause(l.ctx); cause != nil && cause != errNoHead {
+			l.mirror.standing.note(func(r Record) Record { return r.outrun(time.Now(), took) })
+		}
 		l.fail(err)
 		return
 	}
 	l.mirror.alive()
 	l.take(res, requested)
+	l.judge(took)
 	switch l.outcome {
 	case good:
 		timer.Stop()
@@ -140,6 +149,32 @@ func (l *leg) take(res *response, requested time.Time) {
 			delete(header, "Etag")
 			delete(header, "Last-Modified")
 		}
+	}
+}
+
+// judge tells the mirror's record what came of the question.
+func (l *leg) judge(took time.Duration) {
+	now := time.Now()
+	var lapse error
+	switch l.outcome {
+	case good, notModified, doubtful:
+		l.mirror.standing.note(func(r Record) Record { return r.headed(now, took) })
+	case busy:
+		lapse = l.err
+		if d := l.retryAfter; d > 0 {
+			l.mirror.standing.note(func(r Record) Record { return r.spoke(now).told(now, d) })
+			break
+		}
+		fallthrough
+	case failed:
+		lapse = l.err
+		witness := l.mirror.league.witness(l.mirror)
+		l.mirror.standing.note(func(r Record) Record { return r.spoke(now).failed(now, witness) })
+	default:
+		l.mirror.standing.note(func(r Record) Record { return r.answered(now) })
+	}
+	if lapse != nil {
+		l.mirror.blame(lapse)
 	}
 }
 
@@ -210,8 +245,27 @@ func (l *leg) response() *exchange.Response {
 	return &exchange.Response{Entry: l.entry, Body: l.body, Unproven: l.unproven, NoStore: l.noStore}
 }
 
+// release lets a leg that has lost go on until its head is there, for its
+// mirror's record, but not for long, and not beyond its group.
+func (l *leg) release(over context.Context) {
+	if l.detach == nil || !l.detach() {
+		l.cancel(errLost)
+		return
+	}
+	lose := func() { l.cancel(errLost) }
+	timer := time.AfterFunc(grace, lose)
+	stop := context.AfterFunc(over, lose)
+	l.forget = func() {
+		timer.Stop()
+		stop()
+	}
+}
+
 // discard drops what a loser has.
 func (l *leg) discard() {
+	if l.forget != nil {
+		l.forget()
+	}
 	l.cancel(errLost)
 	if l.body != nil {
 		l.body.Close()
@@ -235,7 +289,7 @@ func strong(etag string) bool { return len(etag) >= 2 && etag[0] == '"' }
 
 // retryAfter reads a Retry-After field (RFC 9110 §10.2.3); 0 is none.
 func retryAfter(s string, now time.Time) time.Duration {
-	const most = 10 * time.Minute
+	const most = longestPause
 	if n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 31); err == nil {
 		return min(max(time.Duration(n)*time.Second, time.Second), most)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -40,6 +41,8 @@ type mirror struct {
 	own   *http.Transport // to the mirror itself
 	away  *http.Transport // where redirects lead: knows no credentials
 
+	league   *league
+	standing standing
 	failures atomic.Int64 // of the transport, in a row
 	warned   atomic.Int64 // when people were last told to look, in Unix seconds
 }
@@ -196,10 +199,26 @@ func (m *mirror) alive() {
 
 // dead notes a failure of the transport.
 func (m *mirror) dead(err error) {
+	now := time.Now()
+	witness := m.league.witness(m)
+	change := Record.failed
+	if nameless := (*net.DNSError)(nil); errors.As(err, &nameless) {
+		change = Record.nameless
+	}
+	m.standing.note(func(r Record) Record { return change(r, now, witness) })
+	m.blame(err)
 	if m.failures.Add(1) == sick {
 		m.options.Log.Warn("mirror is failing",
 			slog.String("hub", m.options.Hub), slog.String("mirror", m.base), slog.Any("err", err))
 	}
+}
+
+// blame counts a failure.
+func (m *mirror) blame(err error) {
+	m.standing.count(func(s *MirrorStats) {
+		s.Failed++
+		s.Error, s.ErrorAt = err.Error(), time.Now()
+	})
 }
 
 func (m *mirror) healthy() bool { return m.failures.Load() < sick }

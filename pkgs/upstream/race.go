@@ -4,28 +4,47 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"slices"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
 
-// patience is how long a tier may go without progress before the next one joins.
-const patience = 2 * time.Second
+const (
+	// patience is how long a tier may go without progress before the next one joins.
+	patience = 2 * time.Second
 
-// errLost is why a leg is cancelled that did not win. It says nothing about the mirror.
-var errLost = errors.New("another mirror was faster")
+	// grace is how much longer than its race a leg may wait for its head, so
+	// that its mirror's record learns how long that takes.
+	grace = time.Second
+)
 
-// A race is one Get: legs start tier by tier and report once, and settle
-// decides after each report. All of it runs on Get's goroutine, so there is no
-// lock; only the legs themselves run beside it.
+var (
+	// errLost is why a leg is cancelled that did not win. It says nothing about the mirror.
+	errLost = errors.New("another mirror was faster")
+
+	errPaused = errors.New("the mirror wants to be left alone")
+)
+
+// A race is one Get: legs start tier by tier, in mode Adaptive one by one in
+// each, and report once; settle decides after each report. All of it runs on
+// Get's goroutine, so there is no lock; only the legs themselves run beside it.
 type race struct {
 	group      *Group
 	req        *exchange.Request
 	tiers      [][]candidate // not yet asked
 	candidates int
 
+	queue []candidate // of the tier that is asked, those who wait
+	last  []candidate // with an open breaker, of all tiers so far
+
 	reports chan *leg     // from each leg, once, unless over is closed
 	over    chan struct{} // closed when run returns
+
+	timer   *time.Timer // until the next one is asked
+	started time.Time   // the last leg
+	rescue  time.Duration
 
 	legs    []*leg // started
 	pending int    // started, and not yet reported
@@ -36,35 +55,38 @@ type race struct {
 
 func (r *race) run(ctx context.Context) (*exchange.Response, error) {
 	if r.candidates == 1 { // nobody to race with, so neither goroutines nor spools
-		l := r.newLeg(ctx, r.tiers[0][0])
+		c := r.tiers[0][0]
+		if r.resting(c) {
+			return r.verdict(ctx)
+		}
+		l := r.newLeg(ctx, c)
 		l.run()
 		if r.settle(l) {
-			return l.response(), nil
+			return r.response(l), nil
 		}
 		return r.verdict(ctx)
 	}
 
 	r.reports, r.over = make(chan *leg), make(chan struct{})
 	defer close(r.over)
+	r.timer = time.NewTimer(patience)
+	defer r.timer.Stop()
 	r.join(ctx)
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	for r.pending > 0 {
 		select {
 		case l := <-r.reports:
 			r.pending--
+			l.reported = true
 			if r.settle(l) {
 				r.dismiss(l)
-				return l.response(), nil
+				return r.response(l), nil
 			}
-			if r.pending == 0 && r.held == nil && r.join(ctx) {
-				timer.Reset(patience)
+			if r.follow(ctx, l); r.agreed() {
+				r.dismiss(nil)
+				return r.verdict(ctx)
 			}
-		case <-timer.C:
-			if !r.progress() {
-				r.join(ctx)
-			}
-			timer.Reset(patience)
+		case <-r.timer.C:
+			r.widen(ctx)
 		case <-ctx.Done():
 			r.dismiss(nil)
 			return nil, interrupted(ctx, r.req)
@@ -73,26 +95,142 @@ func (r *race) run(ctx context.Context) (*exchange.Response, error) {
 	return r.verdict(ctx)
 }
 
-// join starts the next tier, and reports whether there is one.
+// join starts the next tier, or at the end those with an open breaker, and
+// reports whether there was anybody.
 func (r *race) join(ctx context.Context) bool {
-	if len(r.tiers) == 0 {
+	for len(r.tiers) > 0 {
+		tier := r.tiers[0]
+		r.tiers = r.tiers[1:]
+		if r.begin(ctx, tier) {
+			return true
+		}
+	}
+	last := r.last
+	r.last = nil
+	if len(r.lost) > 0 && r.unanimous() { // those who have no vote are not worth the wait
+		last = slices.DeleteFunc(last, func(c candidate) bool { return !c.mirror.healthy() })
+	}
+	for _, c := range last {
+		r.start(ctx, c)
+	}
+	return len(last) > 0
+}
+
+// begin asks the first of a tier.
+func (r *race) begin(ctx context.Context, tier []candidate) bool {
+	if r.group.options.Race.Mode == All {
+		for _, c := range tier {
+			r.start(ctx, c)
+		}
+		return true
+	}
+	tier = slices.DeleteFunc(slices.Clone(tier), r.resting)
+	c := r.group.league.choose(tier, time.Now(), r.group.options.Race.Width, r.req.Size, true)
+	for _, i := range c.last {
+		r.last = append(r.last, tier[i])
+	}
+	for n, i := range c.order {
+		switch {
+		case n < c.width:
+			r.start(ctx, tier[i])
+		case i != c.explore:
+			r.queue = append(r.queue, tier[i])
+		}
+	}
+	if c.explore >= 0 {
+		r.group.league.count(func(s *Stats) { s.Explorations++ })
+		r.start(ctx, tier[c.explore])
+		r.schedule(tier[c.order[0]].mirror) // who is explored has time
+	}
+	return len(c.order) > 0
+}
+
+// resting reports whether a mirror is not to be asked now, by its own word. It
+// counts as if it had been asked and said so again.
+func (r *race) resting(c candidate) bool {
+	if r.group.options.Race.Mode == All {
 		return false
 	}
-	tier := r.tiers[0]
-	r.tiers = r.tiers[1:]
-	for _, c := range tier {
-		l := r.newLeg(ctx, c)
-		r.pending++
-		r.group.legs.Go(func() { // ends with its report, or soon after the race is over
-			l.run()
-			select {
-			case r.reports <- l:
-			case <-r.over:
-				l.discard()
-			}
-		})
+	d := time.Until(c.mirror.standing.record().Pause)
+	if d <= 0 {
+		return false
 	}
+	r.lost = append(r.lost, &leg{candidate: c, outcome: busy, retryAfter: d.Truncate(time.Second) + time.Second, err: errPaused})
 	return true
+}
+
+// start asks a candidate.
+func (r *race) start(ctx context.Context, c candidate) {
+	l := r.newLeg(ctx, c)
+	r.pending++
+	r.schedule(c.mirror)
+	r.group.legs.Go(func() { // ends with its report, or soon after the race is over
+		l.run()
+		select {
+		case r.reports <- l:
+		case <-r.over:
+			l.discard()
+		}
+	})
+}
+
+// schedule says when the mirror that was just asked is late.
+func (r *race) schedule(m *mirror) {
+	r.started = time.Now()
+	wait := patience
+	if len(r.queue) > 0 || r.group.options.Race.Mode == Adaptive {
+		wait, r.rescue = hedgeAfter(m.standing.record(), r.started, r.group.options.Race.Stagger)
+	}
+	r.timer.Reset(wait)
+}
+
+// widen asks one more, because those asked so far keep us waiting.
+func (r *race) widen(ctx context.Context) {
+	waited := time.Since(r.started)
+	switch {
+	case len(r.queue) > 0 && (waited >= r.rescue || r.group.league.hedge()):
+		c := r.queue[0]
+		r.queue = r.queue[1:]
+		r.group.league.count(func(s *Stats) { s.Hedges++ })
+		c.mirror.standing.count(func(s *MirrorStats) { s.Hedges++ })
+		r.start(ctx, c)
+	case len(r.queue) > 0:
+		r.timer.Reset(r.rescue - waited)
+	case waited < patience:
+		r.timer.Reset(patience - waited)
+	default:
+		r.timer.Reset(patience)
+		if !r.progress() {
+			r.join(ctx)
+		}
+	}
+}
+
+// follow asks who comes next after a leg that brought nothing to use: another
+// one for a failure; all for what they must agree on or vouch for.
+func (r *race) follow(ctx context.Context, l *leg) {
+	n := min(1, len(r.queue))
+	switch l.outcome {
+	case absent, forbidden, doubtful:
+		n = len(r.queue)
+	}
+	next := r.queue[:n]
+	r.queue = r.queue[n:]
+	for _, c := range next {
+		r.start(ctx, c)
+	}
+	if r.pending == 0 && r.held == nil {
+		r.join(ctx)
+	}
+}
+
+// agreed reports whether the verdict is clear though some legs run: those of
+// mirrors that have no vote.
+func (r *race) agreed() bool {
+	if r.pending == 0 || len(r.queue) > 0 || len(r.tiers) > 0 || len(r.last) > 0 || r.held != nil || !r.unanimous() {
+		return false
+	}
+	return r.group.options.Race.Mode != All && !slices.ContainsFunc(r.legs, func(l *leg) bool { return !l.reported && l.mirror.healthy() })
 }
 
 func (r *race) newLeg(ctx context.Context, c candidate) *leg {
@@ -100,8 +238,17 @@ func (r *race) newLeg(ctx context.Context, c candidate) *leg {
 	if l.options.Race.Mode == All && r.candidates > 1 && !r.req.Head {
 		l.firstChunk = l.options.Race.FirstChunk
 	}
-	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	if l.options.Race.Mode == Adaptive && r.candidates > 1 {
+		l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+		l.detach = context.AfterFunc(ctx, func() { l.cancel(context.Cause(ctx)) })
+	} else {
+		l.ctx, l.cancel = context.WithCancelCause(ctx)
+	}
 	r.legs = append(r.legs, l)
+	now := time.Now()
+	c.mirror.standing.note(func(r Record) Record { return r.asked(now) })
+	c.mirror.standing.count(func(s *MirrorStats) { s.Requests++ })
+	r.group.league.count(func(s *Stats) { s.Asked++ })
 	l.log(ctx, slog.LevelDebug, "asking mirror", nil)
 	return l
 }
@@ -122,6 +269,21 @@ func (r *race) settle(l *leg) bool {
 	return false
 }
 
+// response is the winner's.
+func (r *race) response(l *leg) *exchange.Response {
+	now := time.Now()
+	l.mirror.standing.count(func(s *MirrorStats) { s.Wins++ })
+	if l.outcome == good && l.entry.Status == http.StatusOK {
+		r.group.league.sized(l.entry.Size)
+		for _, other := range r.lost {
+			if other.outcome == absent || other.outcome == forbidden {
+				other.mirror.standing.note(func(r Record) Record { return r.lacks(now) })
+			}
+		}
+	}
+	return l.response()
+}
+
 // progress reports whether any leg moved on since the last call.
 func (r *race) progress() bool {
 	var sum int64
@@ -133,12 +295,13 @@ func (r *race) progress() bool {
 	return moved
 }
 
-// dismiss cancels all legs but the winner. Those that still run close what they
-// have themselves.
+// dismiss ends all legs but the winner. Those that still run close what they
+// have themselves, the ones that may tell their mirror's record something a
+// little later.
 func (r *race) dismiss(winner *leg) {
 	for _, l := range r.legs {
-		if l != winner {
-			l.cancel(errLost)
+		if l != winner && !l.reported {
+			l.release(r.group.league.over)
 		}
 	}
 }

@@ -46,6 +46,9 @@ type Options struct {
 	UserAgent string // sent unless a request has its own; "" sends none
 	Hub       string // for logs
 
+	// Records are what an earlier group knew of its mirrors, from [Group.Records].
+	Records []Record
+
 	Log *slog.Logger     // nil: none
 	Now func() time.Time // nil: time.Now. Only for the times in entries
 }
@@ -96,16 +99,26 @@ type Priority struct {
 
 // The modes of a race.
 const (
-	Adaptive = "adaptive" // a group at once; the first good head wins. The default
+	Adaptive = "adaptive" // the best of a group, by their records; the first good head wins. The default
 	All      = "all"      // a group at once; the first to deliver FirstChunk bytes, or its whole body, wins
 	Ordered  = "ordered"  // every mirror is a group of its own, in the operator's order
 )
 
 // Race says how candidates compete.
 type Race struct {
-	Mode       string // "": Adaptive
-	FirstChunk int64  // bytes, in mode All. 0: 50 MiB
-	Chunk      int64  // read size in mode All, at most 64 KiB in effect. 0: 1 MiB
+	Mode string // "": Adaptive
+
+	// Width mirrors are asked at once in mode Adaptive, while none of them is
+	// known; then the best one. 0: 3
+	Width int
+
+	// Stagger is when, in mode Adaptive, the next mirror joins those that keep
+	// their heads to themselves. Of a known mirror it is its record that says
+	// when it is late. 0: 250 ms
+	Stagger time.Duration
+
+	FirstChunk int64 // bytes, in mode All. 0: 50 MiB
+	Chunk      int64 // read size in mode All, at most 64 KiB in effect. 0: 1 MiB
 }
 
 // Limits bound what a mirror may cost. Zero is the default; negative is none,
@@ -130,6 +143,8 @@ type Allowed struct {
 
 func (o *Options) setDefaults() {
 	or(&o.Race.Mode, Adaptive)
+	or(&o.Race.Width, 3)
+	or(&o.Race.Stagger, 250*time.Millisecond)
 	or(&o.Race.FirstChunk, 50<<20)
 	or(&o.Race.Chunk, 1<<20)
 	or(&o.Limits.Dial, 3*time.Second)

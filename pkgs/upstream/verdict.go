@@ -24,15 +24,7 @@ func (r *race) verdict(ctx context.Context) (*exchange.Response, error) {
 	if r.held != nil {
 		return r.held.response(), nil
 	}
-	votes := make([]*leg, 0, len(r.lost))
-	for _, l := range r.lost {
-		if !l.transport || l.mirror.healthy() {
-			votes = append(votes, l)
-		}
-	}
-	if len(votes) == 0 {
-		votes = r.lost
-	}
+	votes := r.votes()
 	all := func(o outcome) bool {
 		return !slices.ContainsFunc(votes, func(l *leg) bool { return l.outcome != o })
 	}
@@ -65,6 +57,30 @@ func (r *race) verdict(ctx context.Context) (*exchange.Response, error) {
 		e.RetryAfter = defaultRetryAfter
 	}
 	return nil, e
+}
+
+// votes are the reports that count.
+func (r *race) votes() []*leg {
+	votes := make([]*leg, 0, len(r.lost))
+	for _, l := range r.lost {
+		if !l.transport || l.mirror.healthy() {
+			votes = append(votes, l)
+		}
+	}
+	if len(votes) == 0 {
+		return r.lost
+	}
+	return votes
+}
+
+// unanimous reports whether all mirrors have so far said that there is no such
+// thing, or all that it is not for us.
+func (r *race) unanimous() bool {
+	votes := r.votes()
+	if len(votes) == 0 || votes[0].outcome != absent && votes[0].outcome != forbidden {
+		return false
+	}
+	return !slices.ContainsFunc(votes, func(l *leg) bool { return l.outcome != votes[0].outcome })
 }
 
 // causes joins what every mirror failed of, for the log.

@@ -90,6 +90,10 @@ func TestDeadMirrorsHaveNoVeto(t *testing.T) {
 			assert.Equal(t, 404, res.Entry.Status)
 		}
 		alive = true
+		time.Sleep(lastTrip) // the breaker is half-open
+		res, _ := get(t, g, request("/a"))
+		assert.Equal(t, 404, res.Entry.Status, "a probe keeps nobody waiting")
+		synctest.Wait()
 		assert.Equal(t, 502, failure(t, g, request("/a")).Status, "one answer and it counts again")
 	})
 }
