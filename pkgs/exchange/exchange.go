@@ -83,6 +83,10 @@ type Request struct {
 	// Avoid are mirrors, by base URL, that have sent wrong content under this key.
 	Avoid []string
 
+	// Only is the one mirror, by base URL, that is asked: what belongs to
+	// something fetched there comes from there. "" is all of them.
+	Only string
+
 	// Validate is the stored entry that a conditional request asks about, nil
 	// for a plain one. Upstream derives the precondition fields from it, and
 	// believes a 304 only as far as it speaks of this entry.
