@@ -115,7 +115,11 @@ func (l *Ledger) await(ctx context.Context, key exchange.Key, h hash) (exchange.
 // validators and time as long as it has none. One that could not be read or
 // parsed is left alone for a minute. Errors go to the log; parse may panic.
 //
-// The entry of a response that must not be stored is not to be learned.
+// The entry of a response that must not be stored is not to be learned. A run
+// follows the flight of its index to the end, also when the client has left.
+//
+// BUG: after a power failure a mark may be on disk where facts before it are
+// not: they stay unknown until the mark is old, or the index another one.
 func (l *Ledger) Learn(next exchange.Source, req *exchange.Request, entry *exchange.Entry, prefix string,
 	parse func(r io.Reader, teach func(path string, f exchange.Fact)) error) {
 	if l == nil || entry.Status != http.StatusOK {

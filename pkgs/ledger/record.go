@@ -123,14 +123,14 @@ func (r *record) fact() exchange.Fact {
 	return exchange.Fact{Size: r.size, Digest: exchange.Digest(text[:n])}
 }
 
-// yields says whether new, which is of the same hash, has nothing to tell
-// beyond old, or too little to replace it.
-func (new *record) yields(old *record) bool {
-	if new.kind == old.kind && new.sum == old.sum {
-		return new.size == old.size || new.size == 0
+// yields says whether r has nothing to tell beyond old, which is of the same
+// hash, or too little to replace it.
+func (r *record) yields(old *record) bool {
+	if r.kind == old.kind && r.sum == old.sum {
+		return r.size == old.size || r.size == 0
 	}
-	conflict := new.size > 0 && old.size > 0 && new.size != old.size
-	return !conflict && kinds[new.kind].strength < kinds[old.kind].strength
+	conflict := r.size > 0 && old.size > 0 && r.size != old.size
+	return !conflict && kinds[r.kind].strength < kinds[old.kind].strength
 }
 
 func (r *record) len() int {

@@ -13,13 +13,18 @@ type table struct {
 
 const minBits = 8
 
-// newTable makes a table for as many as max records.
-func newTable(max int) *table {
-	limit := minBits
-	for loadOf(limit) < max {
-		limit++
+// newTable makes a table that has room for n records and grows for as many as max.
+func newTable(n, max int) *table {
+	bits := bitsFor(n)
+	return &table{slots: make([]uint64, 1<<bits), bits: bits, limit: bitsFor(max)}
+}
+
+func bitsFor(n int) int {
+	bits := minBits
+	for loadOf(bits) < n {
+		bits++
 	}
-	return &table{slots: make([]uint64, 1<<minBits), bits: minBits, limit: limit}
+	return bits
 }
 
 // loadOf is how full a table gets: at 7/8 an unsuccessful search passes some 30
