@@ -1,0 +1,304 @@
+package hub
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"strings"
+)
+
+// maxDepth is how deep objects and arrays of an index may nest.
+const maxDepth = 1000
+
+// JSONRules say what becomes of values in a JSON text, by path: names of members
+// joined by "/", where "*" is any member of an object or any element of an
+// array. A name goes before a "*" in its place.
+//
+// The function of a path gets a scalar as it stands in the text, a string in its
+// quotes, and returns what is written in its place, the argument itself to leave
+// it. The argument is valid until it returns. The function of a path that ends in
+// "/" is called with nil at the end of each object or array there, and what it
+// returns is not written.
+type JSONRules map[string]func(value []byte) ([]byte, error)
+
+// CopyJSON copies one JSON text from src to dst, with values changed by the
+// rules and every other byte as it is: order, blanks, numbers, duplicates. It
+// streams; only scalars with a rule, and names where rules differ by name, are
+// held in memory, and may have 1 MiB.
+//
+// Structure is checked, so that nothing a client would see is passed over; what
+// is inside scalars without a rule is not.
+func CopyJSON(dst io.Writer, src io.Reader, rules JSONRules) error {
+	c := &jsonCopier{window: newWindow(dst, src)}
+	for path, f := range rules {
+		node, isEnd := &c.root, strings.HasSuffix(path, "/")
+		for name := range strings.SplitSeq(strings.TrimSuffix(path, "/"), "/") {
+			node = node.child(name)
+		}
+		if isEnd {
+			node.end = f
+		} else {
+			node.value = f
+		}
+	}
+	if err := c.text(); err != nil {
+		return err
+	}
+	return c.finish()
+}
+
+// JSONString is the string that a scalar of a JSON text is; false for another one.
+func JSONString(value []byte) (string, bool) {
+	if len(value) < 2 || value[0] != '"' {
+		return "", false
+	}
+	if bytes.IndexByte(value, '\\') < 0 {
+		return string(value[1 : len(value)-1]), true
+	}
+	var s string
+	err := json.Unmarshal(value, &s)
+	return s, err == nil
+}
+
+// AppendJSONString appends s to b as a JSON text has it.
+func AppendJSONString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' {
+			quoted, _ := json.Marshal(s) // of a string there is no error
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// A jsonNode is what the rules say of a value and of what is in it. Nil: nothing.
+type jsonNode struct {
+	value, end func([]byte) ([]byte, error)
+	names      map[string]*jsonNode
+	any        *jsonNode
+}
+
+func (n *jsonNode) child(name string) *jsonNode {
+	if name == "*" {
+		if n.any == nil {
+			n.any = &jsonNode{}
+		}
+		return n.any
+	}
+	if n.names[name] == nil {
+		if n.names == nil {
+			n.names = map[string]*jsonNode{}
+		}
+		n.names[name] = &jsonNode{}
+	}
+	return n.names[name]
+}
+
+// element is the node of an array's elements.
+func (n *jsonNode) element() *jsonNode {
+	if n == nil {
+		return nil
+	}
+	return n.any
+}
+
+type jsonCopier struct {
+	*window
+	root  jsonNode
+	stack []jsonFrame // of the objects and arrays around pos
+}
+
+type jsonFrame struct {
+	node   *jsonNode
+	closer byte
+}
+
+// text reads the one value that the text is, and what may be around it.
+func (c *jsonCopier) text() error {
+	for c.end-c.pos < 3 && c.more() {
+	}
+	if bytes.HasPrefix(c.buf[c.pos:c.end], []byte("\ufeff")) {
+		c.pos += 3 // clients skip it too
+	}
+	node := &c.root
+	for {
+		ch := c.peek()
+		if ch == '{' || ch == '[' {
+			c.pos++
+			if len(c.stack) == maxDepth {
+				return c.fail("JSON nested too deep")
+			}
+			c.stack = append(c.stack, jsonFrame{node, ch + 2}) // "{" and "}", "[" and "]" are two apart
+			if c.peek() != ch+2 {
+				var err error
+				if node, err = c.inside(&c.stack[len(c.stack)-1]); err != nil {
+					return err
+				}
+				continue
+			}
+		} else if err := c.scalar(node, ch); err != nil {
+			return err
+		}
+		// Behind a value: what it is in ends, or goes on.
+		more := false
+		for !more {
+			if len(c.stack) == 0 {
+				if c.peek() != 0 || c.pos < c.end || c.err != io.EOF {
+					return c.fail("more than one JSON value")
+				}
+				return nil
+			}
+			top := &c.stack[len(c.stack)-1]
+			switch c.peek() {
+			case ',':
+				c.pos++
+				var err error
+				if node, err = c.inside(top); err != nil {
+					return err
+				}
+				more = true
+			case top.closer:
+				c.pos++
+				if top.node != nil && top.node.end != nil {
+					if _, err := top.node.end(nil); err != nil {
+						return err
+					}
+				}
+				c.stack = c.stack[:len(c.stack)-1]
+			default:
+				return c.fail("bad JSON")
+			}
+		}
+	}
+}
+
+// peek is the next byte that is not blank; 0 at the end of the text.
+func (c *jsonCopier) peek() byte {
+	for {
+		for c.pos < c.end {
+			switch ch := c.buf[c.pos]; ch {
+			case ' ', '\t', '\n', '\r':
+				c.pos++
+			default:
+				return ch
+			}
+		}
+		if !c.more() {
+			return 0
+		}
+	}
+}
+
+// inside reads up to the next value in f, whose node it returns: over the
+// member's name in an object.
+func (c *jsonCopier) inside(f *jsonFrame) (*jsonNode, error) {
+	if f.closer == ']' {
+		return f.node.element(), nil
+	}
+	if c.peek() != '"' {
+		return nil, c.fail("bad JSON")
+	}
+	var node *jsonNode
+	if f.node != nil && f.node.names != nil {
+		c.hold = c.pos
+	}
+	if err := c.string(); err != nil {
+		return nil, err
+	}
+	if c.hold >= 0 {
+		name := c.buf[c.hold+1 : c.pos-1]
+		node = f.node.names[string(name)]
+		if node == nil && bytes.IndexByte(name, '\\') >= 0 {
+			s, ok := JSONString(c.buf[c.hold:c.pos])
+			if !ok {
+				return nil, c.fail("bad JSON string")
+			}
+			node = f.node.names[s]
+		}
+		c.hold = -1
+	}
+	if node == nil {
+		node = f.node.element()
+	}
+	if c.peek() != ':' {
+		return nil, c.fail("bad JSON")
+	}
+	c.pos++
+	return node, nil
+}
+
+// scalar reads one that begins with ch, and edits it.
+func (c *jsonCopier) scalar(node *jsonNode, ch byte) error {
+	if node != nil && node.value != nil {
+		c.hold = c.pos
+	}
+	if ch == '"' {
+		if err := c.string(); err != nil {
+			return err
+		}
+	} else if !c.word() {
+		return c.fail("bad JSON")
+	}
+	if c.hold < 0 {
+		return nil
+	}
+	old := c.buf[c.hold:c.pos:c.pos]
+	c.hold = -1
+	text, err := node.value(old)
+	if err != nil {
+		return err
+	}
+	if len(text) != len(old) || &text[0] != &old[0] {
+		c.replace(c.pos-len(old), c.pos, text)
+	}
+	return nil
+}
+
+// string reads a string; pos is at its first quote.
+func (c *jsonCopier) string() error {
+	c.pos++
+	for {
+		rest := c.buf[c.pos:c.end]
+		i := bytes.IndexByte(rest, '"')
+		if i >= 0 {
+			rest = rest[:i]
+		}
+		switch escape := bytes.IndexByte(rest, '\\'); {
+		case escape < 0 && i >= 0:
+			c.pos += i + 1
+			return nil
+		case escape < 0:
+			c.pos = c.end
+		case c.pos+escape+2 <= c.end:
+			c.pos += escape + 2
+			continue
+		default:
+			c.pos += escape // the escaped byte is still to come
+		}
+		if !c.more() {
+			c.pos = c.end
+			return c.fail("bad JSON string")
+		}
+	}
+}
+
+// word reads a number, true, false or null: false if there is nothing like it.
+func (c *jsonCopier) word() bool {
+	n := 0
+	for {
+		for c.pos < c.end {
+			switch ch := c.buf[c.pos]; {
+			case 'a' <= ch && ch <= 'z', '0' <= ch && ch <= '9', ch == '-', ch == '+', ch == '.', ch == 'E':
+				c.pos++
+				n++
+			default:
+				return n > 0
+			}
+		}
+		if !c.more() {
+			return n > 0
+		}
+	}
+}
