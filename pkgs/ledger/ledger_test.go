@@ -191,6 +191,9 @@ func TestTaughtAgainStays(t *testing.T) {
 	assert.Equal(t, f, got)
 	_, ok = l.Lookup(t.Context(), key("/pool/main/l/left-pad-1/left-pad_1_amd64.deb"))
 	assert.False(t, ok, "the oldest goes")
+	k, _ = nth(5*entries - 1)
+	_, ok = l.Lookup(t.Context(), k)
+	assert.True(t, ok, "and leaves its room")
 }
 
 func TestConcurrent(t *testing.T) {
