@@ -90,8 +90,24 @@ func (g *Group) Get(ctx context.Context, req *exchange.Request) (*exchange.Respo
 		return nil, err
 	}
 	g.league.begin()
+	if req.Post != nil { // who gets it twice may do it twice
+		tiers, n = [][]candidate{{first(tiers)}}, 1
+	}
 	r := &race{group: g, req: req, tiers: tiers, candidates: n}
 	return r.run(ctx)
+}
+
+// first is the candidate that would be asked before all others, if it is healthy;
+// else the next.
+func first(tiers [][]candidate) candidate {
+	for _, tier := range tiers {
+		for _, c := range tier {
+			if c.mirror.healthy() {
+				return c
+			}
+		}
+	}
+	return tiers[0][0]
 }
 
 // A candidate is a mirror that has the path, and where.

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,21 +42,25 @@ func routeOf(ctx context.Context) route {
 
 // ask sends the request and follows redirects. A hop to another origin takes no
 // credentials, no certificate and no Referer along, and neither do those after
-// it: who redirects there could compose any request to us (RFC 9110 §15.4).
+// it: who redirects there could compose any request to us (RFC 9110 §15.4). A POST
+// is not redirected.
 func (m *mirror) ask(ctx context.Context, req *exchange.Request, u *url.URL) (*response, error) {
 	method := http.MethodGet
-	if req.Head {
+	switch {
+	case req.Post != nil:
+		method = http.MethodPost
+	case req.Head:
 		method = http.MethodHead
 	}
 	var seen []string
 	self, trusted := true, false
 	for {
-		res, err := m.hop(ctx, method, u, m.requestHeader(req, self), self, trusted)
+		res, err := m.hop(ctx, method, u, m.requestHeader(req, self), req.Post, self, trusted)
 		if err != nil {
 			return nil, err
 		}
 		location := res.Header.Get("Location")
-		if !redirects(res.StatusCode) || location == "" {
+		if !redirects(res.StatusCode) || location == "" || req.Post != nil {
 			return res, nil
 		}
 		io.CopyN(io.Discard, res.Body, 2<<10) // a short body leaves the connection usable
@@ -119,10 +124,13 @@ func (m *mirror) pinned(u *url.URL) bool {
 }
 
 // hop makes one request.
-func (m *mirror) hop(ctx context.Context, method string, u *url.URL, h http.Header, self, trusted bool) (*response, error) {
+func (m *mirror) hop(ctx context.Context, method string, u *url.URL, h http.Header, post []byte, self, trusted bool) (*response, error) {
 	request := &http.Request{
 		Method: method, URL: u, Host: h.Get("Host"), Header: h, // without a configured one: the URL's
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	if post != nil {
+		request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(post)), int64(len(post))
 	}
 	proxy, err := m.proxy(request)
 	if err != nil {
