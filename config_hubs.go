@@ -56,6 +56,19 @@ func (h *Hub) setDefaults(c *Config) {
 	h.Options.Hold = Duration(10 * time.Minute)
 }
 
+// Served are all hubs: the default one, unless it has no upstream and there are
+// others, and those of the section hubs.
+func (c *Config) Served() []Hub {
+	var all []Hub
+	if len(c.Upstream) > 0 || len(c.Hubs) == 0 {
+		h := Hub{Name: defaultHub, Upstream: c.Upstream}
+		h.setDefaults(c)
+		h.Path, h.Rollout = "/", RolloutLegacyOnly
+		all = append(all, h)
+	}
+	return append(all, c.Hubs...)
+}
+
 // HubOptions are what a hub's type lets an operator choose. One that the type
 // does not have is an error; the tag hub names the types that have it, all if
 // there is none.

@@ -89,7 +89,7 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	}
 	via := "cache-proxy-" + instance()
 	routes := &routes{}
-	for _, h := range allHubs(cfg) {
+	for _, h := range cfg.Served() {
 		m, err := s.mount(&h, o, via)
 		if err != nil {
 			return nil, err

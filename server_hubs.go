@@ -40,18 +40,6 @@ func newFiles(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 	return files.New(files.Options{Name: o.Name, Policies: o.Policies, IgnoreQuery: c.IgnoreQuery}), nil
 }
 
-// allHubs are the default hub, if it is served, and those of the section hubs.
-func allHubs(cfg *Config) []Hub {
-	var all []Hub
-	if len(cfg.Upstream) > 0 || len(cfg.Hubs) == 0 {
-		h := Hub{Name: defaultHub, Upstream: cfg.Upstream}
-		h.setDefaults(cfg)
-		h.Path, h.Rollout = "/", RolloutLegacyOnly
-		all = append(all, h)
-	}
-	return append(all, cfg.Hubs...)
-}
-
 // A mounted is a hub with its mirrors, as far as it does not depend on the mount.
 type mounted struct {
 	config *Hub

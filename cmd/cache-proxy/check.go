@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
@@ -31,25 +34,41 @@ func describe(c *cacheproxy.Config, source string, out io.Writer) error {
 	for _, a := range c.Listen {
 		fmt.Fprintf(w, "listen on %v\n", a)
 	}
-	fmt.Fprintf(w, "\nhub default at /, %d upstreams, race.mode %s\n", len(c.Upstream), c.Race.Mode)
-	for i, u := range c.Upstream {
-		mapping := "every path, unchanged"
-		if u.Path.Match.IsSet() && u.Path.Replace != "" {
-			mapping = short(u.Path.Match.String()) + " to " + u.Path.Replace
-		}
-		fmt.Fprintf(w, "  %d\t%v\t%s\n", i, u.Server, mapping)
+	if c.PublicURL.IsSet() {
+		fmt.Fprintf(w, "links begin with %v\n", c.PublicURL)
 	}
-	fmt.Fprintf(w, "\n%d policies, first match wins\n", len(c.Cache.Policies))
-	for _, p := range c.Cache.Policies {
-		fmt.Fprintf(w, "  %v\t%s\n", p.RefreshAfter, short(p.Match.String()))
+	if len(c.TrustedProxies) > 0 {
+		fmt.Fprintf(w, "forwarded fields are believed from %v\n", c.TrustedProxies)
 	}
-	fmt.Fprintf(w, "  %v\teverything else\n", c.Cache.Timeout)
+	for _, h := range c.Served() {
+		describeHub(w, &h)
+	}
 	l := c.Storage.Local
 	fmt.Fprintf(w, "\nstorage %s in %s: at most %v, %v left free, %s\n", c.Storage.Type, l.Path, l.MaxSize, l.MinFree, l.Durability)
 	if l.Accel.EnableByHeader != "" {
 		fmt.Fprintf(w, "  %s from %v is answered with %v\n", l.Accel.EnableByHeader, l.Accel.Trusted, l.Accel.RespondWithHeaders)
 	}
 	return w.Flush()
+}
+
+func describeHub(w io.Writer, h *cacheproxy.Hub) {
+	at := strings.Join(append([]string{h.Path}, h.Hosts...), " and ")
+	fmt.Fprintf(w, "\nhub %s at %s, %d upstreams, race.mode %s, type %s, rollout %s\n", h.Name, at, len(h.Upstream), h.Race.Mode, h.Type, h.Rollout)
+	for i, u := range h.Upstream {
+		mapping := "every path, unchanged"
+		if u.Path.Match.IsSet() && u.Path.Replace != "" {
+			mapping = short(u.Path.Match.String()) + " to " + u.Path.Replace
+		}
+		fmt.Fprintf(w, "  %d\t%v\t%s\n", i, u.Server, mapping)
+	}
+	for _, alias := range slices.Sorted(maps.Keys(h.Options.Files)) {
+		fmt.Fprintf(w, "  /_f/%s/\t%v\tsecond host\n", alias, h.Options.Files[alias])
+	}
+	fmt.Fprintf(w, "\n%d policies, first match wins\n", len(h.Cache.Policies))
+	for _, p := range h.Cache.Policies {
+		fmt.Fprintf(w, "  %v\t%s\n", p.RefreshAfter, short(p.Match.String()))
+	}
+	fmt.Fprintf(w, "  %v\teverything else\n", h.Cache.Timeout)
 }
 
 // short is s, cut to what a line can hold.
