@@ -86,6 +86,13 @@ func plain(raw string) bool {
 	return true
 }
 
+// Canonical is the canonical path of a file whose name stands in an index, not
+// encoded. ok is false if no client could ask for it.
+func Canonical(name string) (path string, ok bool) {
+	path, _, err := Path(&url.URL{Path: name})
+	return path, err == nil
+}
+
 // Query is a raw query as keys and targets spell it: the client's way, since
 // what its escapes mean is the server's affair, save bytes that no URI may hold.
 func Query(raw string) string {

@@ -1,0 +1,210 @@
+// Package apt is the hub of Debian-style repositories, pooled or flat.
+//
+// Its words are those of the repository format: a *release* is a directory with
+// an InRelease (or Release and Release.gpg), which lists *members*, the index
+// files below it, by size and digest; those list packages. A release is the root
+// of a generation ([hub.Generations]): what a client gets under a member's name
+// is what the release it was given says, and the same object as under by-hash.
+//
+// Nothing is rewritten, since all of it is signed; no signature is verified.
+package apt
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
+)
+
+// How long mutable paths stay fresh.
+const (
+	indexTTL = 5 * time.Minute
+	otherTTL = time.Hour
+)
+
+// A Hub is one tree of repositories. It is safe for concurrent use.
+type Hub struct {
+	opts   hub.Options
+	ledger *ledger.Ledger
+}
+
+var _ hub.Hub = (*Hub)(nil)
+
+// New makes a hub. A nil ledger learns nothing.
+func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
+	if o.Name == "" {
+		return nil, fmt.Errorf("apt: no name")
+	}
+	return &Hub{opts: o, ledger: l}, nil
+}
+
+// Parse knows every path; no field of the client's and no query counts.
+func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
+	canonical, target, err := hub.Path(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	return h.request(canonical, target), nil
+}
+
+// request is the exchange of a canonical path.
+func (h *Hub) request(canonical, target string) *exchange.Request {
+	class, ttl := classify(canonical)
+	req := &exchange.Request{
+		Key:    exchange.Key{Hub: h.opts.Name, Path: canonical},
+		Target: target,
+		Policy: h.opts.Policies.For(canonical, class, ttl),
+	}
+	if digest, ok := byHash(canonical); ok {
+		req.Digest = digest
+		req.Policy.Class = freshness.Immutable
+	}
+	if isPackage(canonical) {
+		req.Package, req.Version = nameVersion(path.Base(canonical))
+	}
+	return req
+}
+
+// classify is the table of PROTOCOLS section 3.
+func classify(p string) (freshness.Class, time.Duration) {
+	dir, base := path.Split(p)
+	switch {
+	case base == "":
+		return freshness.Mutable, otherTTL // a listing
+	case snapshot(p):
+		return freshness.Immutable, 0
+	case isRelease(base) || strings.HasPrefix(base, "Release"):
+		return freshness.Mutable, indexTTL
+	case strings.HasSuffix(dir, ".diff/"):
+		if base == "Index" || strings.HasPrefix(base, "Index.") {
+			return freshness.Mutable, indexTTL
+		}
+		return freshness.Immutable, 0
+	case strings.Contains(dir, "/installer-") && strings.Contains(dir, "/images/"):
+		if dated(dir) {
+			return freshness.Immutable, 0
+		}
+		return freshness.Mutable, otherTTL
+	case strings.Contains(p, "/dists/"):
+		if _, ok := byHash(p); ok {
+			return freshness.Immutable, 0
+		}
+		return freshness.Mutable, indexTTL
+	case strings.Contains(dir, "/pool/"), isPackage(base):
+		return freshness.Immutable, 0
+	case isIndex(base):
+		return freshness.Mutable, indexTTL
+	case strings.Contains(dir, "/project/trace/"), strings.Contains(dir, "/indices/"),
+		strings.Contains(dir, "/doc/"), strings.HasPrefix(base, "ls-lR"):
+		return freshness.Mutable, otherTTL
+	}
+	return freshness.Mutable, 0
+}
+
+// isRelease says that a file of this name is a root, or comes with one.
+func isRelease(base string) bool {
+	return base == "InRelease" || base == "Release" || base == "Release.gpg"
+}
+
+// isIndex says that a file of this name is an index of packages, packed or not.
+func isIndex(base string) bool {
+	name, _, _ := strings.Cut(base, ".")
+	return name == "Packages" || name == "Sources" || name == "Contents" ||
+		strings.HasPrefix(name, "Translation-") || strings.HasPrefix(name, "Contents-")
+}
+
+// isPackage says that a file of this name is a package, or a part of a source.
+func isPackage(name string) bool {
+	name = strings.TrimSuffix(name, ".asc")
+	switch path.Ext(name) {
+	case ".deb", ".udeb", ".ddeb", ".dsc":
+		return true
+	case ".gz", ".xz", ".bz2", ".lzma", ".zst":
+		packed := strings.TrimSuffix(name, path.Ext(name))
+		return strings.HasSuffix(packed, ".tar") || strings.HasSuffix(packed, ".diff") && strings.Contains(packed, "_")
+	}
+	return false
+}
+
+// nameVersion reads NAME_VERSION_ARCH.deb. The epoch is not in the name.
+func nameVersion(base string) (name, version string) {
+	name, rest, ok := strings.Cut(base, "_")
+	if !ok {
+		return "", ""
+	}
+	version, _, ok = strings.Cut(rest, "_")
+	if !ok { // of a source, where what follows the version is a suffix
+		for _, suffix := range []string{".dsc", ".debian.tar", ".orig", ".diff", ".tar"} {
+			if v, _, found := strings.Cut(rest, suffix); found {
+				return name, v
+			}
+		}
+		return name, ""
+	}
+	return name, version
+}
+
+// snapshot says that a path is below a moment: YYYYMMDDTHHMMSSZ.
+func snapshot(p string) bool {
+	for segment := range strings.SplitSeq(path.Dir(p), "/") {
+		if len(segment) == 16 && segment[8] == 'T' && segment[15] == 'Z' &&
+			digits(segment[:8]) && digits(segment[9:15]) {
+			return true
+		}
+	}
+	return false
+}
+
+// dated says that a directory of a path begins with a day, as those of a
+// published installer do.
+func dated(dir string) bool {
+	for segment := range strings.SplitSeq(dir, "/") {
+		if len(segment) >= 8 && digits(segment[:8]) {
+			return true
+		}
+	}
+	return false
+}
+
+func digits(s string) bool {
+	return strings.Trim(s, "0123456789") == ""
+}
+
+// byHash is the digest that a path names: …/by-hash/ALGORITHM/HEX.
+func byHash(p string) (exchange.Digest, bool) {
+	dir, sum := path.Split(p)
+	dir, algorithm := path.Split(strings.TrimSuffix(dir, "/"))
+	if !strings.HasSuffix(dir, "/by-hash/") {
+		return "", false
+	}
+	for _, a := range algorithms {
+		if a.name == algorithm {
+			digest, err := exchange.ParseDigest(a.prefix + strings.ToLower(sum))
+			return digest, err == nil
+		}
+	}
+	return "", false
+}
+
+// algorithms are those of a Release, by its fields' names, strongest first.
+var algorithms = []struct{ name, prefix string }{
+	{"SHA512", "sha512:"}, {"SHA256", "sha256:"}, {"SHA1", "sha1:"}, {"MD5Sum", "md5:"},
+}
+
+// Rewrite learns from the indexes that pass by.
+func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
+	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		resp, err := next.Get(ctx, req)
+		if err == nil {
+			h.learn(next, req, resp, req.Key.Path)
+		}
+		return resp, err
+	})
+}
