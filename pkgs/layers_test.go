@@ -66,6 +66,8 @@ var testOnly = []string{"pkgs/proxytest", "pkgs/store/storetest", "pkgs/hub/hubt
 var thirdParty = map[string]struct{ importer, why string }{
 	"gopkg.in/yaml.v3":               {".", "the configuration's syntax"},
 	"github.com/getsentry/sentry-go": {"pkgs/observe", "the protocol of error reports"},
+	"github.com/klauspost/compress":  {"pkgs/hub", "indexes come packed: gzip and zstd"},
+	"github.com/ulikunitz/xz":        {"pkgs/hub", "indexes come packed: xz"},
 	"golang.org/x/sys":               {"pkgs/store/disk", "extended attributes, statfs and locks"},
 	"github.com/stretchr/testify":    {"", "assertions, in every test and in the suites for tests"},
 }
