@@ -93,15 +93,24 @@ func (s *Store) tempName() string {
 	return tempDir + "/" + before + rand.Text()[:16] + after
 }
 
+// writePiece is how much is written at once. From 128 KiB on Linux takes folios
+// of that order for the page cache, and finding them costs more than the copy:
+// 0.25-0.35 s a GiB in pieces of 64 KiB, 0.6-1.5 s of 256 KiB and more (6.18, ext4).
+const writePiece = 64 << 10
+
 // WriteAt implements [io.WriterAt].
 func (d *draft) WriteAt(p []byte, off int64) (int, error) {
 	end := off + int64(len(p))
 	if err := d.grow(end); err != nil {
 		return 0, err
 	}
-	n, err := d.file.WriteAt(p, off)
-	if err != nil {
-		return n, d.fail(err)
+	n := 0
+	for n < len(p) {
+		m, err := d.file.WriteAt(p[n:min(n+writePiece, len(p))], off+int64(n))
+		n += m
+		if err != nil {
+			return n, d.fail(err)
+		}
 	}
 	for old := d.end.Load(); old < end && !d.end.CompareAndSwap(old, end); old = d.end.Load() {
 	}
