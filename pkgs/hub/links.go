@@ -24,6 +24,8 @@ type Links struct {
 type base struct {
 	host, path string // host lower case, path with a trailing slash
 	prefix     string // below the hub
+
+	literal [2]string // as most links below it begin
 }
 
 // NewLinks knows the mirrors and second hosts of a hub.
@@ -40,7 +42,9 @@ func NewLinks(mirrors []*url.URL, files map[string]*url.URL) *Links {
 }
 
 func newBase(u *url.URL, prefix string) base {
-	return base{host: hostOf(u), path: strings.TrimSuffix(u.EscapedPath(), "/") + "/", prefix: prefix}
+	b := base{host: hostOf(u), path: strings.TrimSuffix(u.EscapedPath(), "/") + "/", prefix: prefix}
+	b.literal = [...]string{"https://" + b.host + b.path, "http://" + b.host + b.path}
+	return b
 }
 
 // hostOf is host and port; the scheme does not count, but its default port is none.
@@ -56,6 +60,13 @@ func hostOf(u *url.URL) string {
 // (an absolute URL, after redirects). It begins with "/", and keeps query and
 // fragment. ok is false for a link to elsewhere, which stays.
 func (l *Links) Map(link string, from *url.URL) (path string, ok bool) {
+	for i := range l.bases { // an index has 100,000 links like that: no need to parse each
+		for _, literal := range l.bases[i].literal {
+			if rest, below := strings.CutPrefix(link, literal); below && flat(rest) {
+				return l.bases[i].prefix + rest, true
+			}
+		}
+	}
 	u, err := url.Parse(link)
 	if err != nil {
 		return "", false
@@ -85,6 +96,20 @@ func (l *Links) Map(link string, from *url.URL) (path string, ok bool) {
 		return path, true
 	}
 	return "", false
+}
+
+// flat says that a path has neither escapes nor dot segments, and that no query
+// or fragment is behind it.
+func flat(path string) bool {
+	last := byte('/')
+	for i := range len(path) {
+		ch := path[i]
+		if literal[ch]&inPath == 0 && ch != '/' || last == '/' && ch == '.' {
+			return false
+		}
+		last = ch
+	}
+	return true
 }
 
 // File is the exchange of a path below /_f/: canonical and target as [Path]

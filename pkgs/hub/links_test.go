@@ -31,6 +31,8 @@ func TestLinks(t *testing.T) {
 		{"a default port", "https://m.example.org:443/base/a", "/a"},
 		{"another port", "https://m.example.org:444/base/a", ""},
 		{"with its port", "http://n.example.org:8080/a", "/a"},
+		{"out of the base", "https://m.example.org/base/../x", ""},
+		{"within the base", "https://m.example.org/base/a/./../files/x", "/_f/sub/x"},
 		{"beside the base", "https://m.example.org/based/a", ""},
 		{"above the base", "https://m.example.org/a", ""},
 		{"a second host", "https://files.example.org/packages/1/x.whl#sha256=00", "/_f/f/1/x.whl#sha256=00"},
