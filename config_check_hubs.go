@@ -45,10 +45,11 @@ func (d *decoder) hubs(c *Config) {
 		if d.hubName(at, h); h.Name != "" {
 			once(names, "name", h.Name)
 		}
-		if h.Path == "" {
+		if h.Path != "" {
+			d.hubPath(at, h, len(c.Upstream) > 0)
+		} else {
 			h.Path = "/" + h.Name
 		}
-		d.hubPath(at, h, len(c.Upstream) > 0)
 		once(paths, "path", h.Path)
 		d.hosts(at+".hosts", h.Hosts, false)
 		for j, host := range h.Hosts {
@@ -113,9 +114,9 @@ func (d *decoder) hubPath(at string, h *Hub, served bool) {
 // hosts checks names of hosts, maybe with a port, and brings them into lower case.
 func (d *decoder) hosts(at string, hosts []string, ports bool) {
 	for i, host := range hosts {
-		at := fmt.Sprintf("%s[%d]", at, i)
-		if d.lines[at] == 0 {
-			at, _, _ = strings.Cut(at, "[0]")
+		at := at
+		if listed := fmt.Sprintf("%s[%d]", at, i); d.lines[listed] != 0 {
+			at = listed
 		}
 		hosts[i] = strings.ToLower(strings.TrimSuffix(host, "."))
 		name, port, hasPort := strings.Cut(hosts[i], ":")
@@ -195,7 +196,9 @@ func (d *decoder) sumdbs(at string, o *HubOptions) {
 func (d *decoder) base(at string, u URL) {
 	switch {
 	case !u.IsSet():
-		d.reject(at, "required")
+		if !slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Path == at }) {
+			d.reject(at, "required")
+		}
 	case u.Scheme != "http" && u.Scheme != "https":
 		d.reject(at, "scheme %q is neither http nor https", u.Scheme)
 	case u.User != nil:

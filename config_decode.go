@@ -138,7 +138,11 @@ func (d *decoder) mapping(n *yaml.Node, path string, v reflect.Value) {
 		full := join(path, name)
 		to, options, ok := field(v, name)
 		if !ok {
-			d.problem(key.Line, full, "unknown key%s", hint(name, names(v.Type())))
+			advice := hint(name, names(v.Type()))
+			if v.Type() == reflect.TypeFor[Hub]() && name == "port" {
+				advice = "; hubs share the addresses of listen, and differ by path and hosts"
+			}
+			d.problem(key.Line, full, "unknown key%s", advice)
 			continue
 		}
 		if before := len(d.problems); !d.once(key, full) {

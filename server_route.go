@@ -53,6 +53,9 @@ func dispatch(w http.ResponseWriter, r *http.Request) {
 func attributes(to []slog.Attr, r *http.Request, finished bool) []slog.Attr {
 	rec := handlerctx.From(r.Context())
 	to = append(to, slog.String("request_id", rec.ID))
+	if rec.Error != "" {
+		to = append(to, slog.String("error", rec.Error))
+	}
 	if rec.Hub == "" {
 		return to
 	}
@@ -120,19 +123,25 @@ func (s *Server) edge(via string, o Options) edge.Options {
 	}
 }
 
+// hostUnmapped says that there are hubs by Host, and this is not the Host of any.
+const hostUnmapped = "host_unmapped"
+
 // nowhere answers what no hub serves.
 func (s *Server) nowhere(via string, o Options) http.Handler {
 	options := s.edge(via, o)
 	word := "path_unmapped"
 	for i := range s.config.Hubs {
 		if len(s.config.Hubs[i].Hosts) > 0 {
-			word = "host_unmapped"
+			word = hostUnmapped
 		}
 	}
 	options.Hub, options.Source = unmapped(word), unmapped(word)
 	unserved := edge.New(options)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o.Log.Debug(word, "host", r.Host, "path", r.URL.EscapedPath())
+		handlerctx.From(r.Context()).Error = word
+		if word == hostUnmapped {
+			w.Header().Set("X-Unmapped-Host", r.Host)
+		}
 		unserved.ServeHTTP(w, r)
 	})
 }
@@ -162,8 +171,9 @@ func (u unmapped) Refusal(_ int, message string) (contentType string, body []byt
 type routes struct {
 	hosts    map[string]*target
 	mounts   map[string][]mountPoint // by first segment, longest first
-	standard *target                 // at "/"; nil if there is none
-	none     http.Handler            // of what nobody serves
+	oci      registries
+	standard *target      // at "/"; nil if there is none
+	none     http.Handler // of what nobody serves
 }
 
 type mountPoint struct {
@@ -175,6 +185,7 @@ func (t *routes) add(to *target) {
 	if t.hosts == nil {
 		t.hosts, t.mounts = map[string]*target{}, map[string][]mountPoint{}
 	}
+	t.oci.add(to)
 	h := to.mounted.config
 	for _, host := range h.Hosts {
 		t.hosts[host] = to
@@ -209,6 +220,9 @@ func (t *routes) find(r *http.Request) (to *target, h http.Handler, u *url.URL) 
 				}
 			}
 		}
+	}
+	if to, u := t.oci.find(r); to != nil {
+		return to, to.byPath, u
 	}
 	if t.standard != nil {
 		return t.standard, t.standard.byPath, r.URL

@@ -24,7 +24,8 @@ type Record struct {
 
 	// Of the answer, once its head is known.
 	CacheHit       bool
-	UpstreamStatus int // 0 if upstream did not answer
+	UpstreamStatus int    // 0 if upstream did not answer
+	Error          string // a word for the log; "" if there is none
 }
 
 type key struct{}
