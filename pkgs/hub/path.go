@@ -93,6 +93,15 @@ func Canonical(name string) (path string, ok bool) {
 	return path, err == nil
 }
 
+// Name is a segment of a canonical path as people read it, not encoded.
+func Name(segment string) string {
+	name, err := url.PathUnescape(segment)
+	if err != nil {
+		return segment
+	}
+	return name
+}
+
 // Query is a raw query as keys and targets spell it: the client's way, since
 // what its escapes mean is the server's affair, save bytes that no URI may hold.
 func Query(raw string) string {

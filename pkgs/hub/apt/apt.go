@@ -67,7 +67,7 @@ func (h *Hub) request(canonical, target string) *exchange.Request {
 		req.Policy.Class = freshness.Immutable
 	}
 	if isPackage(canonical) {
-		req.Package, req.Version = nameVersion(path.Base(canonical))
+		req.Package, req.Version = nameVersion(hub.Name(path.Base(canonical)))
 	}
 	return req
 }
