@@ -1,0 +1,93 @@
+package apk
+
+import (
+	"archive/tar"
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strconv"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+)
+
+// learn reads an index behind the client.
+func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.Response) {
+	dir, base := path.Split(req.Key.Path)
+	if base != "APKINDEX.tar.gz" || resp.Entry.Status != http.StatusOK || resp.NoStore || req.Head {
+		return
+	}
+	h.ledger.Learn(next, req, resp.Entry, dir, func(r io.Reader, teach func(string, exchange.Fact)) error {
+		return readIndex(r, func(file string, f exchange.Fact) {
+			if p, ok := hub.Canonical(dir + file); ok {
+				teach(p, f)
+			}
+		})
+	})
+}
+
+// maxLine is how long a line of an index may be.
+const maxLine = 256 << 10
+
+// readIndex reads APKINDEX.tar.gz: streams of gzip, one behind the other, the
+// first of which may be a signature.
+func readIndex(r io.Reader, teach func(file string, f exchange.Fact)) error {
+	plain, err := hub.Unpack(r)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	for archive := tar.NewReader(plain); ; {
+		switch head, err := archive.Next(); {
+		case err == io.EOF:
+			return errors.New("no APKINDEX in the archive")
+		case err != nil:
+			return fmt.Errorf("archive: %w", err)
+		case head.Name == "APKINDEX":
+			if err := readRecords(archive, teach); err != nil {
+				return err
+			}
+			_, err := io.Copy(io.Discard, plain) // damage shows at the end
+			return err
+		}
+	}
+}
+
+// readRecords reads the records of an index: P: name, V: version, S: size.
+func readRecords(r io.Reader, teach func(file string, f exchange.Fact)) error {
+	var name, version string
+	var size int64
+	end := func() {
+		if name != "" && version != "" && size > 0 {
+			teach(name+"-"+version+".apk", exchange.Fact{Size: size})
+		}
+		name, version, size = "", "", 0
+	}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
+	for lines.Scan() {
+		line := lines.Bytes()
+		if len(line) < 2 || line[1] != ':' {
+			if len(line) == 0 {
+				end()
+			}
+			continue
+		}
+		switch value := line[2:]; line[0] {
+		case 'P':
+			name = string(value)
+		case 'V':
+			version = string(value)
+		case 'S':
+			size, _ = strconv.ParseInt(string(value), 10, 64)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	end()
+	return nil
+}
