@@ -1,0 +1,139 @@
+// Package pacman is the hub of pacman's repositories.
+//
+// Its words: a *database*, REPO.db or REPO.files, is the root of a generation
+// ([hub.Generations]), and its detached signature comes with it. It lists
+// packages, which are files beside it, each with a signature.
+//
+// Nothing is rewritten, and no signature is verified.
+package pacman
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
+)
+
+// How long mutable paths stay fresh.
+const (
+	indexTTL = 5 * time.Minute
+	stampTTL = time.Minute // of what says when a mirror was updated
+	otherTTL = time.Hour
+)
+
+// A Hub is one tree of repositories. It is safe for concurrent use.
+type Hub struct {
+	opts   hub.Options
+	ledger *ledger.Ledger
+}
+
+var _ hub.Hub = (*Hub)(nil)
+
+// New makes a hub. A nil ledger learns nothing.
+func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
+	if o.Name == "" {
+		return nil, fmt.Errorf("pacman: no name")
+	}
+	return &Hub{opts: o, ledger: l}, nil
+}
+
+// Parse knows every path; no field of the client's and no query counts.
+// REPO.db.tar.gz is REPO.db.
+func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
+	canonical, target, err := hub.Path(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	return h.request(canonical, target), nil
+}
+
+// request is the exchange of a canonical path.
+func (h *Hub) request(canonical, target string) *exchange.Request {
+	class, ttl := classify(canonical)
+	policy := h.opts.Policies.For(canonical, class, ttl)
+	canonical = database(canonical)
+	req := &exchange.Request{
+		Key:    exchange.Key{Hub: h.opts.Name, Path: canonical},
+		Target: target,
+		Policy: policy,
+	}
+	if name, _, ok := strings.Cut(path.Base(canonical), ".pkg.tar."); ok {
+		req.Package, req.Version = nameVersion(hub.Name(name))
+	}
+	return req
+}
+
+// classify is the table of PROTOCOLS section 6.
+func classify(p string) (freshness.Class, time.Duration) {
+	base := path.Base(p)
+	switch {
+	case strings.HasSuffix(p, "/"):
+		return freshness.Mutable, otherTTL // a listing
+	case isDatabase(strings.TrimSuffix(database(base), ".sig")):
+		return freshness.Mutable, indexTTL
+	case strings.Contains(base, ".pkg.tar."):
+		return freshness.Immutable, 0
+	case base == "lastsync" || base == "lastupdate":
+		return freshness.Mutable, stampTTL
+	}
+	return freshness.Mutable, 0
+}
+
+// isDatabase says that p names a database, in its short spelling.
+func isDatabase(p string) bool {
+	return strings.HasSuffix(p, ".db") || strings.HasSuffix(p, ".files")
+}
+
+// database is the short spelling of a database's or its signature's name: a
+// mirror has REPO.db as a link to REPO.db.tar.gz.
+func database(p string) string {
+	name, signed := strings.CutSuffix(p, ".sig")
+	for _, kind := range []string{".db", ".files"} {
+		i := strings.LastIndex(name, kind+".tar")
+		if i < 0 {
+			continue
+		}
+		switch name[i+len(kind):] {
+		case ".tar", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2":
+			name = name[:i+len(kind)]
+			if signed {
+				name += ".sig"
+			}
+			return name
+		}
+	}
+	return p
+}
+
+// nameVersion reads NAME-[EPOCH:]VERSION-RELEASE-ARCHITECTURE, from the right.
+func nameVersion(s string) (name, version string) {
+	i := strings.LastIndexByte(s, '-')
+	if i < 0 {
+		return "", ""
+	}
+	s = s[:i]
+	if i = strings.LastIndexByte(s, '-'); i > 0 {
+		if j := strings.LastIndexByte(s[:i], '-'); j > 0 {
+			return s[:j], s[j+1:]
+		}
+	}
+	return "", ""
+}
+
+// Rewrite learns from the databases that pass by.
+func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
+	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		resp, err := next.Get(ctx, req)
+		if err == nil {
+			h.learn(next, req, resp)
+		}
+		return resp, err
+	})
+}
