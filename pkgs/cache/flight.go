@@ -37,9 +37,11 @@ type flight struct {
 	err    error
 	replay []byte
 	draft  store.Draft // nil if the store gave none; closed by release
+	ranges exchange.Ranges
 
 	mu       sync.Mutex
 	frontier int64         // content below it may be read
+	arrived  extents       // what of it has come out of order; nil while it comes in order
 	end      error         // io.EOF: complete; else why it failed; nil while it flies
 	moved    chan struct{} // closed and replaced whenever frontier, end or window changes
 	passing  bool          // the draft has failed: from the window's start on, content is there alone

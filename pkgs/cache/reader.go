@@ -36,7 +36,7 @@ func (r *reader) wait(off int64, idle func()) (n int64, drafted bool, err error)
 			r.at = off
 			f.stir()
 		}
-		n, err, moved := f.frontier-off, f.end, f.moved
+		n, err, moved := f.readable(off), f.end, f.moved
 		drafted = !f.passing || off < f.drafted
 		if drafted && f.passing {
 			n = min(n, f.drafted-off)
@@ -128,6 +128,18 @@ func (r *reader) CopyTo(w io.Writer, n int64) (written int64, err error) {
 		flush = f.Flush
 	}
 	for n < 0 || written < n {
+		rest := int64(-1)
+		if n >= 0 {
+			rest = n - written
+		}
+		m, ok, err := r.section(w, rest)
+		written += m
+		if err != nil {
+			return written, err
+		}
+		if ok {
+			continue
+		}
 		ready, drafted, err := r.wait(r.off, flush)
 		if err == io.EOF {
 			if n < 0 {
@@ -141,7 +153,7 @@ func (r *reader) CopyTo(w io.Writer, n int64) (written int64, err error) {
 		if n >= 0 {
 			ready = min(ready, n-written)
 		}
-		m, err := r.send(w, ready, drafted)
+		m, err = r.send(w, ready, drafted)
 		written += m
 		r.off += m
 		if err != nil {

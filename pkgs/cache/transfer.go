@@ -193,7 +193,7 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 	defer resp.Body.Close()
 	entry := *resp.Entry
 	entry.Stored = entry.Received
-	f.entry = &entry
+	f.entry, f.ranges = &entry, resp.Ranges
 	p := newProof(ask.Digest)
 	f.hold = p.hold()
 	quiet := f.hold > 0 && entry.Size >= 0 && entry.Size <= f.hold
@@ -206,7 +206,7 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 		f.decide(streaming)
 	}
 	fresh := false
-	n, err := f.copy(ctx, resp.Body, entry.Size, p)
+	n, err := f.fetch(ctx, resp, p)
 	if err == nil {
 		if err = p.check(); err != nil {
 			err = fmt.Errorf("%v from %s: %w", f.key, entry.Mirror, err)
@@ -253,13 +253,23 @@ func causeOr(ctx context.Context, err error) error {
 	return err
 }
 
-// copy reads body to its end, and returns how long it was. size is -1 if unknown.
-func (f *flight) copy(ctx context.Context, body io.Reader, size int64, proof *proof) (int64, error) {
+// fetch brings the content of resp into the draft or the window, and returns
+// how long it was.
+func (f *flight) fetch(ctx context.Context, resp *exchange.Response, p *proof) (int64, error) {
+	size := resp.Entry.Size
+	if f.ranges != nil && f.ranges.Striped() && size > 0 && f.draft != nil && f.storing() {
+		return f.copyParts(ctx, f.ranges, resp.Body, size, p)
+	}
+	return f.copy(ctx, resp.Body, size, p, 0)
+}
+
+// copy reads body, which begins at off, to its end, and returns where that was.
+// size is -1 if unknown.
+func (f *flight) copy(ctx context.Context, body io.Reader, size int64, proof *proof, off int64) (int64, error) {
 	p := publisher{flight: f}
 	defer p.stop()
 	buf := newBuffer(f.cache)
 	defer buf.free()
-	var off int64
 	for {
 		n, err := body.Read(buf.b)
 		if n > 0 {

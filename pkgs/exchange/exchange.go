@@ -175,9 +175,33 @@ type Response struct {
 	// so its end proves nothing.
 	Unproven bool
 
+	// Ranges asks upstream for parts of the same content; nil if it cannot be asked.
+	Ranges Ranges
+
 	// NoStore: the origin said private or no-store, or set a cookie. The response
 	// is for the one who asked, and is never stored.
 	NoStore bool
 
 	Outcome Outcome
+}
+
+// Ranges are parts of content that is on its way as a Body too. Whoever answers
+// vouches that all bytes are of the same content: one strong validator, or one
+// digest that proves the whole (DESIGN decision 3). It is safe for concurrent use
+// until the Body is closed.
+type Ranges interface {
+	// Section is the n bytes at off. It may be asked for while the Body is read.
+	Section(ctx context.Context, off, n int64) (io.ReadCloser, error)
+
+	// Striped says that CopyParts is worth while: the content is large, and
+	// more than one mirror has it.
+	Striped() bool
+
+	// CopyParts writes the whole content to w instead of the Body being read: in
+	// parts, out of order, from several mirrors at once. arrived hears of each
+	// piece written, from several goroutines. wanted, asked before a part begins,
+	// is an offset that a reader waits for, or -1. After an error of w's, the Body
+	// may be read from the offset given to Rewind.
+	CopyParts(ctx context.Context, w io.WriterAt, arrived func(off, n int64), wanted func() int64) error
+	Rewind(off int64)
 }
