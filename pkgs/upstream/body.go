@@ -39,7 +39,12 @@ type body struct {
 
 	spent time.Duration // in Read, in this window
 	got   int64         // in this window
+
+	pace pace
 }
+
+// paceBytes is what a body must bring to say something of the mirror's rate.
+const paceBytes = 256 << 10
 
 // newBody takes over the content of a good response.
 func newBody(l *leg, res *response) io.ReadCloser {
@@ -62,9 +67,13 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	limits := &b.leg.options.Limits
 	b.idle.Reset(limits.Idle)
-	start := time.Now()
+	line := &b.leg.mirror.league.bytes
+	b.pace.begin(line)
+	start := b.pace.asked
 	n, err := b.rc.Read(p)
 	b.idle.Stop()
+	b.leg.mirror.bytes.Add(int64(n))
+	line.Add(int64(n))
 	if b.left >= 0 {
 		if b.left -= int64(n); b.left > 0 && err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -79,10 +88,22 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 		b.spent, b.got = 0, 0
 	}
+	b.measure(n, err == io.EOF)
 	if err != nil {
 		b.end(err)
 	}
 	return n, b.err
+}
+
+// measure tells the mirror's record how fast the body comes.
+func (b *body) measure(n int, last bool) {
+	rate, _, ok := b.pace.end(n, time.Second)
+	if !ok && last && b.pace.bytes >= paceBytes {
+		rate, _, ok = b.pace.cut(time.Now())
+	}
+	if ok {
+		b.leg.mirror.standing.note(func(r Record) Record { return r.moved(time.Now(), rate) })
+	}
 }
 
 // end makes err the last word and lets the connection go.

@@ -163,7 +163,7 @@ func TestReadsPassThrough(t *testing.T) {
 	under := &sizes{Reader: strings.NewReader(strings.Repeat("x", 3<<20))}
 	o := &Options{}
 	o.setDefaults()
-	l := &leg{options: o, req: request("/a")}
+	l := &leg{options: o, req: request("/a"), candidate: candidate{mirror: &mirror{league: &league{}}}}
 	l.ctx, l.cancel = context.WithCancelCause(t.Context())
 	b := newBody(l, &response{Response: &http.Response{ContentLength: 3 << 20, Body: io.NopCloser(under)}})
 	_, err := io.ReadFull(b, make([]byte, 1<<20))

@@ -70,7 +70,8 @@ func (g *Group) Mirrors() []string {
 }
 
 // Close drops idle connections and waits for what the losers of races leave
-// behind. No Get may be running; bodies that callers still hold stay readable.
+// behind. No Get may be running; bodies that callers still hold stay readable,
+// but are not switched any more.
 func (g *Group) Close() {
 	g.close()
 	g.legs.Wait()
@@ -93,7 +94,7 @@ func (g *Group) Get(ctx context.Context, req *exchange.Request) (*exchange.Respo
 	if req.Post != nil { // who gets it twice may do it twice
 		tiers, n = [][]candidate{{first(tiers)}}, 1
 	}
-	r := &race{group: g, req: req, tiers: tiers, candidates: n}
+	r := &race{group: g, req: req, mode: g.options.Race.Mode, all: tiers, tiers: tiers, candidates: n}
 	return r.run(ctx)
 }
 
@@ -126,7 +127,7 @@ func (g *Group) plan(req *exchange.Request) (tiers [][]candidate, n int, err err
 	for _, m := range g.mirrors {
 		if u := m.locate(canonical, path, query); u == nil {
 			continue
-		} else if slices.Contains(req.Avoid, m.base) {
+		} else if slices.Contains(req.Avoid, m.base) || req.Only != "" && req.Only != m.base {
 			avoided = true
 		} else {
 			all = append(all, candidate{m, u, m.priority(canonical)})

@@ -2,8 +2,12 @@ package upstream
 
 import (
 	"context"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
 
 // Stats are a group's numbers since it was made, and where its mirrors stand now.
@@ -64,6 +68,7 @@ func (s *standing) record() Record {
 // and what is left for extra requests.
 type league struct {
 	mirrors []*mirror
+	bytes   atomic.Int64    // of all bodies
 	over    context.Context // ends when the group is closed
 
 	mu     sync.Mutex // held for arithmetic only; after it no standing's
@@ -139,6 +144,20 @@ func (g *league) witness(m *mirror) bool {
 	return false
 }
 
+// switched notes that a body went on from another mirror.
+func (g *Group) switched(from, to *mirror, key exchange.Key, at int64, why error) {
+	now := time.Now()
+	if why == errStalled {
+		from.standing.note(func(r Record) Record { return r.failed(now, true) })
+		from.blame(why)
+	}
+	from.standing.count(func(s *MirrorStats) { s.Left++ })
+	to.standing.count(func(s *MirrorStats) { s.Resumed++ })
+	g.league.count(func(s *Stats) { s.Switches++ })
+	g.options.Log.Info("body goes on from another mirror", slog.String("hub", key.Hub), slog.String("key", key.String()),
+		slog.String("mirror", to.base), slog.String("from", from.base), slog.Int64("at", at), slog.Any("err", why))
+}
+
 // Records are what is known of the mirrors, for [Options.Records] of a group to come.
 func (g *Group) Records() []Record {
 	records := make([]Record, len(g.mirrors))
@@ -158,6 +177,7 @@ func (g *Group) Stats() Stats {
 		m.standing.mu.Lock()
 		ms := m.standing.MirrorStats
 		m.standing.mu.Unlock()
+		ms.Bytes = m.bytes.Load()
 		ms.Breaker = string(ms.Record.breaker(now))
 		s.Mirrors = append(s.Mirrors, ms)
 	}

@@ -31,6 +31,7 @@ type outcome uint8
 const (
 	failed      outcome = iota // of the transport, or an answer that cannot be used
 	timedOut                   // of the transport, by time
+	other                      // not the rest of the content that was asked for
 	refused                    // 401 and what else the mirror will not do for us
 	busy                       // 429, 503
 	absent                     // 404, 410
@@ -50,7 +51,8 @@ type leg struct {
 	options    *Options
 	req        *exchange.Request
 	firstChunk int64 // to be had before it reports; 0: the head is enough
-	reported   bool  // owned by the race
+	rest       *continuation
+	reported   bool // owned by the race
 
 	ctx    context.Context // of this leg alone; bound to one request
 	cancel context.CancelCauseFunc
@@ -119,6 +121,8 @@ func (l *leg) take(res *response, requested time.Time) {
 	switch {
 	case err != nil:
 		l.err = err
+	case l.rest != nil && status < http.StatusBadRequest:
+		l.continues(res)
 	case status == http.StatusNotModified && v != nil:
 		l.outcome = l.trust(res.Header.Get("Etag"))
 	case status == http.StatusPartialContent:
@@ -149,6 +153,19 @@ func (l *leg) take(res *response, requested time.Time) {
 			delete(header, "Etag")
 			delete(header, "Last-Modified")
 		}
+	}
+}
+
+// continues judges the head of what should be the rest of a body.
+func (l *leg) continues(res *response) {
+	l.outcome = other
+	if res.StatusCode != http.StatusPartialContent {
+		l.err = fmt.Errorf("%w: status %d", errOther, res.StatusCode)
+	} else if l.err = l.mirror.checkFields(res.Header); l.err == nil {
+		l.err = l.rest.check(l.mirror.base, res.Response)
+	}
+	if l.err == nil {
+		l.outcome = good
 	}
 }
 

@@ -38,11 +38,13 @@ type mirror struct {
 	fields   []HeaderCheck
 
 	guard *guard
-	own   *http.Transport // to the mirror itself
-	away  *http.Transport // where redirects lead: knows no credentials
+	own   *http.Transport   // to the mirror itself
+	away  *http.Transport   // where redirects lead: knows no credentials
+	home  http.RoundTripper // own, or what Wrap makes of it
 
 	league   *league
 	standing standing
+	bytes    atomic.Int64 // of bodies
 	failures atomic.Int64 // of the transport, in a row
 	warned   atomic.Int64 // when people were last told to look, in Unix seconds
 }
@@ -138,6 +140,10 @@ func (m *mirror) check(status int, header http.Header) error {
 	if !slices.Contains(m.statuses, status) {
 		return fmt.Errorf("status %d", status)
 	}
+	return m.checkFields(header)
+}
+
+func (m *mirror) checkFields(header http.Header) error {
 	for _, f := range m.fields {
 		values := header.Values(f.Name)
 		if len(values) == 0 {

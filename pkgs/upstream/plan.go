@@ -140,3 +140,28 @@ func hedgeAfter(r Record, now time.Time, stagger time.Duration) (hedge, rescue t
 	}
 	return hedge, min(max(stagger, 2*hedge), max(patience, stagger))
 }
+
+// crawls reports whether a body that comes at rate, in bytes a second, would be
+// had much sooner from another mirror. It is judged by what the others' records
+// promise; of those that promise nothing, by what the body itself has done at
+// its peak. But if other bodies fill the line now, it may be only that.
+func crawls(others []Record, now time.Time, rate, peak, elsewhere float64, left int64) bool {
+	const (
+		much   = 5  // times faster, as a record says
+		hoped  = 10 // times faster, as hope says
+		enough = time.Second
+	)
+	if float64(left) < rate*enough.Seconds() {
+		return false
+	}
+	for _, r := range others {
+		promise, times := peak, float64(hoped)
+		if r.aged(now).rated() {
+			promise, times = r.Rate, much
+		}
+		if r.breaker(now) == closed && rate*times < promise && elsewhere < promise/2 {
+			return true
+		}
+	}
+	return false
+}

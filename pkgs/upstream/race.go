@@ -33,8 +33,11 @@ var (
 type race struct {
 	group      *Group
 	req        *exchange.Request
+	mode       string
+	rest       *continuation // of a body, where that is what is asked for
+	all        [][]candidate
 	tiers      [][]candidate // not yet asked
-	candidates int
+	candidates int           // in all
 
 	queue []candidate // of the tier that is asked, those who wait
 	last  []candidate // with an open breaker, of all tiers so far
@@ -62,7 +65,7 @@ func (r *race) run(ctx context.Context) (*exchange.Response, error) {
 		l := r.newLeg(ctx, c)
 		l.run()
 		if r.settle(l) {
-			return r.response(l), nil
+			return r.response(ctx, l), nil
 		}
 		return r.verdict(ctx)
 	}
@@ -79,7 +82,7 @@ func (r *race) run(ctx context.Context) (*exchange.Response, error) {
 			l.reported = true
 			if r.settle(l) {
 				r.dismiss(l)
-				return r.response(l), nil
+				return r.response(ctx, l), nil
 			}
 			if r.follow(ctx, l); r.agreed() {
 				r.dismiss(nil)
@@ -118,14 +121,14 @@ func (r *race) join(ctx context.Context) bool {
 
 // begin asks the first of a tier.
 func (r *race) begin(ctx context.Context, tier []candidate) bool {
-	if r.group.options.Race.Mode == All {
+	if r.mode == All {
 		for _, c := range tier {
 			r.start(ctx, c)
 		}
 		return true
 	}
 	tier = slices.DeleteFunc(slices.Clone(tier), r.resting)
-	c := r.group.league.choose(tier, time.Now(), r.group.options.Race.Width, r.req.Size, true)
+	c := r.group.league.choose(tier, time.Now(), r.group.options.Race.Width, r.req.Size, r.rest == nil)
 	for _, i := range c.last {
 		r.last = append(r.last, tier[i])
 	}
@@ -148,7 +151,7 @@ func (r *race) begin(ctx context.Context, tier []candidate) bool {
 // resting reports whether a mirror is not to be asked now, by its own word. It
 // counts as if it had been asked and said so again.
 func (r *race) resting(c candidate) bool {
-	if r.group.options.Race.Mode == All {
+	if r.mode == All {
 		return false
 	}
 	d := time.Until(c.mirror.standing.record().Pause)
@@ -178,7 +181,7 @@ func (r *race) start(ctx context.Context, c candidate) {
 func (r *race) schedule(m *mirror) {
 	r.started = time.Now()
 	wait := patience
-	if len(r.queue) > 0 || r.group.options.Race.Mode == Adaptive {
+	if len(r.queue) > 0 || r.mode == Adaptive {
 		wait, r.rescue = hedgeAfter(m.standing.record(), r.started, r.group.options.Race.Stagger)
 	}
 	r.timer.Reset(wait)
@@ -188,7 +191,7 @@ func (r *race) schedule(m *mirror) {
 func (r *race) widen(ctx context.Context) {
 	waited := time.Since(r.started)
 	switch {
-	case len(r.queue) > 0 && (waited >= r.rescue || r.group.league.hedge()):
+	case len(r.queue) > 0 && (waited >= r.rescue || r.rest != nil || r.group.league.hedge()):
 		c := r.queue[0]
 		r.queue = r.queue[1:]
 		r.group.league.count(func(s *Stats) { s.Hedges++ })
@@ -230,15 +233,15 @@ func (r *race) agreed() bool {
 	if r.pending == 0 || len(r.queue) > 0 || len(r.tiers) > 0 || len(r.last) > 0 || r.held != nil || !r.unanimous() {
 		return false
 	}
-	return r.group.options.Race.Mode != All && !slices.ContainsFunc(r.legs, func(l *leg) bool { return !l.reported && l.mirror.healthy() })
+	return r.mode != All && !slices.ContainsFunc(r.legs, func(l *leg) bool { return !l.reported && l.mirror.healthy() })
 }
 
 func (r *race) newLeg(ctx context.Context, c candidate) *leg {
-	l := &leg{candidate: c, options: &r.group.options, req: r.req}
-	if l.options.Race.Mode == All && r.candidates > 1 && !r.req.Head {
+	l := &leg{candidate: c, options: &r.group.options, req: r.req, rest: r.rest}
+	if r.mode == All && r.candidates > 1 && !r.req.Head {
 		l.firstChunk = l.options.Race.FirstChunk
 	}
-	if l.options.Race.Mode == Adaptive && r.candidates > 1 {
+	if r.mode == Adaptive && r.candidates > 1 {
 		l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 		l.detach = context.AfterFunc(ctx, func() { l.cancel(context.Cause(ctx)) })
 	} else {
@@ -270,7 +273,10 @@ func (r *race) settle(l *leg) bool {
 }
 
 // response is the winner's.
-func (r *race) response(l *leg) *exchange.Response {
+func (r *race) response(ctx context.Context, l *leg) *exchange.Response {
+	if r.rest != nil {
+		return l.response()
+	}
 	now := time.Now()
 	l.mirror.standing.count(func(s *MirrorStats) { s.Wins++ })
 	if l.outcome == good && l.entry.Status == http.StatusOK {
@@ -280,6 +286,9 @@ func (r *race) response(l *leg) *exchange.Response {
 				other.mirror.standing.note(func(r Record) Record { return r.lacks(now) })
 			}
 		}
+	}
+	if l.outcome == good {
+		l.body = r.newRelay(ctx, l)
 	}
 	return l.response()
 }

@@ -220,12 +220,10 @@ func (r Record) told(now time.Time, d time.Duration) Record {
 	return r.lacks(now)
 }
 
-// moved notes how fast a body came: n bytes in d, spent waiting for them.
-func (r Record) moved(now time.Time, n int64, d time.Duration) Record {
-	if r = r.aged(now); d <= 0 {
-		return r
-	}
-	r.Rate += (float64(n)/d.Seconds() - r.Rate) / (r.Rated + 1)
+// moved notes how fast a body came, in bytes a second.
+func (r Record) moved(now time.Time, rate float64) Record {
+	r = r.aged(now)
+	r.Rate += (rate - r.Rate) / (r.Rated + 1)
 	r.Rated = min(r.Rated+1, maxWeight/2)
 	return r
 }

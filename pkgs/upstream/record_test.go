@@ -85,7 +85,7 @@ func TestRecordLearns(t *testing.T) {
 
 	var rated Record
 	for range 10 {
-		rated = rated.moved(now, 1<<20, time.Second)
+		rated = rated.moved(now, 1<<20)
 	}
 	assert.InDelta(t, 1<<20, rated.Rate, 1)
 	assert.Greater(t, rated.cost(10<<20, 0), 9*time.Second)

@@ -13,12 +13,14 @@
 // idleness and a minimum rate, never for their total time.
 //
 // It does not store, share or revalidate anything, sends nothing of the client
-// but what [exchange.Request.Header] says, and never joins bytes of two mirrors.
+// but what [exchange.Request.Header] says, and joins bytes of two mirrors only as
+// [Race.Switch] says.
 package upstream
 
 import (
 	"crypto/tls"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -77,6 +79,12 @@ type Mirror struct {
 	Certificate *tls.Certificate // of this client; not shown to redirect targets
 
 	MaxConnections int // 0: 64
+
+	// Wrap is asked once for the transport of requests to the mirror itself: it
+	// may change them, send them again and ask other hosts, who get what a
+	// redirect would get there: nothing of the mirror's, and only if they are
+	// public. Requests come to it with the mirror's credentials. Nil: as it is.
+	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // A Checker says what a good answer looks like.
@@ -116,6 +124,12 @@ type Race struct {
 	// their heads to themselves. Of a known mirror it is its record that says
 	// when it is late. 0: 250 ms
 	Stagger time.Duration
+
+	// Switch lets a body go on at the same offset from another mirror when its
+	// own one dies, stalls or crawls, and from the same one if there is no
+	// other: as far as a digest of the request will prove the whole, or an equal
+	// strong validator and length vouch for it. The entry stays the first mirror's.
+	Switch bool
 
 	FirstChunk int64 // bytes, in mode All. 0: 50 MiB
 	Chunk      int64 // read size in mode All, at most 64 KiB in effect. 0: 1 MiB

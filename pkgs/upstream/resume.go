@@ -1,0 +1,364 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+)
+
+const (
+	maxSwitches = 3                      // of one body
+	maxSearches = 6                      // of one body, while it comes
+	stalled     = time.Second            // without a byte, when there are others to ask
+	recovered   = 64 << 10               // bytes meanwhile, and a mirror that stalled is kept
+	paceWindow  = 500 * time.Millisecond // over which it is measured whether a body crawls
+)
+
+var errOther = errors.New("not the rest of the same content")
+
+// A continuation says what the rest of a body must be, so that bytes of
+// different objects are never mixed (DESIGN decision 3).
+type continuation struct {
+	from, size int64
+	etag       string // strong; must be equal, unless a digest will prove the whole
+	date       string // Last-Modified, where it is strong (RFC 9110 §8.8.2.2); believed of the first mirror only
+	digest     bool   // the whole will be proved
+	mirror     string // whose the beginning is
+	encoding   string
+}
+
+// continuable is what the rest of an answer must be; nil if nothing would vouch for it.
+func continuable(req *exchange.Request, e *exchange.Entry) *continuation {
+	if req.Head || req.Post != nil || e.Status != http.StatusOK || e.Size <= 0 {
+		return nil
+	}
+	c := &continuation{size: e.Size, digest: req.Digest != "", mirror: e.Mirror, encoding: e.Header.Get("Content-Encoding")}
+	if etag := e.Header.Get("Etag"); strong(etag) {
+		c.etag = etag
+	} else if strongDate(e.Header) {
+		c.date = e.Header.Get("Last-Modified")
+	}
+	if !c.digest && c.etag == "" && c.date == "" {
+		return nil
+	}
+	return c
+}
+
+// strongDate reports whether Last-Modified is a strong validator: the content
+// has not changed in the minute before it was sent.
+func strongDate(h http.Header) bool {
+	modified, err := http.ParseTime(h.Get("Last-Modified"))
+	if err != nil {
+		return false
+	}
+	sent, err := http.ParseTime(h.Get("Date"))
+	return err == nil && sent.Sub(modified) >= time.Minute
+}
+
+// anywhere reports whether other mirrors than the first may go on.
+func (c *continuation) anywhere() bool { return c.digest || c.etag != "" }
+
+// request asks for the rest.
+func (c *continuation) request(req *exchange.Request) *exchange.Request {
+	ask := req.Clone()
+	ask.Validate = nil
+	if ask.Header == nil {
+		ask.Header = make(http.Header, 2)
+	}
+	ask.Header.Set("Range", "bytes="+strconv.FormatInt(c.from, 10)+"-")
+	switch { // RFC 9110 §13.1.5
+	case c.digest: // mirrors of the same content may well have tags of their own
+	case c.etag != "":
+		ask.Header.Set("If-Range", c.etag)
+	default:
+		ask.Header.Set("If-Range", c.date)
+	}
+	return ask
+}
+
+// check says why an answer of status 206 is not the rest; nil if it is.
+func (c *continuation) check(mirror string, res *http.Response) error {
+	want := fmt.Sprintf("bytes %d-%d/%d", c.from, c.size-1, c.size)
+	etag := res.Header.Get("Etag")
+	switch {
+	case !strings.EqualFold(res.Header.Get("Content-Range"), want):
+		return fmt.Errorf("%w: %.100q, where %q was asked for", errOther, res.Header.Get("Content-Range"), want)
+	case res.ContentLength != c.size-c.from:
+		return fmt.Errorf("%w: %d bytes of %d", errOther, res.ContentLength, c.size-c.from)
+	case res.Header.Get("Content-Encoding") != c.encoding:
+		return fmt.Errorf("%w: another encoding", errOther)
+	case c.etag != "" && etag != c.etag && (!c.digest || mirror == c.mirror):
+		return fmt.Errorf("%w: its tag is %.100q, not %q", errOther, etag, c.etag)
+	case c.etag == "" && c.date != "" && mirror == c.mirror && res.Header.Get("Last-Modified") != c.date:
+		return fmt.Errorf("%w: it has changed", errOther)
+	}
+	return nil
+}
+
+// A relay is a winner's body that heals itself: when its mirror dies, stalls or
+// crawls, it goes on at the same offset from another one, and whoever reads it
+// notices nothing. Without another one the same mirror is asked again.
+type relay struct {
+	ctx    context.Context // of this body; bound to one request
+	cancel context.CancelFunc
+	group  *Group
+	req    *exchange.Request
+	rest   continuation
+	tiers  [][]candidate
+
+	// Owned by Read.
+	off   int64
+	err   error // sticky
+	pace  pace
+	peak  float64     // bytes a second, at best
+	watch *time.Timer // runs during Read only; nil: there is nobody else to ask
+
+	mu       sync.Mutex
+	mirror   *mirror       // guarded by mu, like all below
+	body     io.ReadCloser // of mirror
+	skip     int64         // bytes of it that the reader has already
+	reached  int64         // is off
+	switches int
+	searches int
+	left     []*mirror     // those that died, stalled or crawled
+	without  []*mirror     // those that do not have the rest
+	search   chan struct{} // closed when the search in progress ends; nil: there is none
+	closed   bool
+}
+
+// newRelay takes over the body of a winner; if nothing would vouch for its rest, that is all.
+func (r *race) newRelay(ctx context.Context, l *leg) io.ReadCloser {
+	rest := continuable(r.req, l.entry)
+	if rest == nil || !r.group.options.Race.Switch {
+		return l.body
+	}
+	y := &relay{group: r.group, req: r.req, rest: *rest, tiers: r.all, mirror: l.mirror, body: l.body}
+	y.ctx, y.cancel = context.WithCancel(ctx)
+	y.peak = l.mirror.standing.record().Rate
+	if r.candidates > 1 && rest.anywhere() {
+		y.watch = time.AfterFunc(stalled, func() { y.seek(errStalled) })
+		y.watch.Stop()
+	}
+	return y
+}
+
+var (
+	errStalled = errors.New("the body stalls")
+	errCrawls  = errors.New("the body crawls")
+)
+
+func (y *relay) Read(p []byte) (int, error) {
+	for y.err == nil {
+		body, n, err := y.read(p)
+		switch {
+		case err == io.EOF:
+			y.err = err
+			return n, err
+		case n > 0: // an error stays, and is met again
+			return n, nil
+		case err != nil && !y.heal(body, err):
+			y.err = err
+		}
+	}
+	return 0, y.err
+}
+
+// read reads some of the current body, which it returns too.
+func (y *relay) read(p []byte) (body io.ReadCloser, n int, err error) {
+	y.mu.Lock()
+	body, skip := y.body, y.skip
+	y.mu.Unlock()
+	if skip > 0 { // at most what one Read brought while a search went on
+		skipped, err := io.CopyN(io.Discard, body, skip)
+		y.mu.Lock()
+		if y.body == body {
+			y.skip -= skipped
+		}
+		y.mu.Unlock()
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return body, 0, err
+	}
+	if y.watch != nil {
+		y.watch.Reset(stalled)
+	}
+	y.pace.begin(&y.group.league.bytes)
+	n, err = body.Read(p)
+	if y.watch != nil {
+		y.watch.Stop()
+	}
+	y.off += int64(n)
+	y.mu.Lock()
+	y.reached = y.off
+	if y.body != body && n > 0 { // taken over meanwhile
+		y.skip += int64(n)
+	}
+	y.mu.Unlock()
+	if rate, line, ok := y.pace.end(n, paceWindow); ok && y.watch != nil && err == nil {
+		y.compare(rate, line)
+	}
+	return body, n, err
+}
+
+// compare looks elsewhere if the body crawls.
+func (y *relay) compare(rate, line float64) {
+	y.mu.Lock()
+	left := y.left
+	own := y.mirror
+	y.mu.Unlock()
+	var others []Record
+	for _, tier := range y.tiers {
+		for _, c := range tier {
+			if c.mirror != own && !slices.Contains(left, c.mirror) {
+				others = append(others, c.mirror.standing.record())
+			}
+		}
+	}
+	if crawls(others, time.Now(), rate, y.peak, line-rate, y.rest.size-y.off) {
+		y.group.legs.Go(func() { y.seek(errCrawls) })
+	}
+	y.peak = max(y.peak, rate)
+}
+
+// heal reports whether the reader may go on after failed has ended with err. It
+// waits for a search that goes on already, or makes one.
+func (y *relay) heal(failed io.ReadCloser, err error) bool {
+	body, search := y.current()
+	for search != nil {
+		select {
+		case <-search:
+		case <-y.ctx.Done():
+			return false
+		}
+		body, search = y.current()
+	}
+	if body == failed {
+		y.seek(err)
+		body, _ = y.current()
+	}
+	return body != failed
+}
+
+func (y *relay) current() (io.ReadCloser, chan struct{}) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.body, y.search
+}
+
+// seek finds who has the rest, and lets it take over. A mirror that only stalls
+// or crawls is kept until then, and if there is nobody.
+func (y *relay) seek(why error) {
+	lives := why == errStalled || why == errCrawls
+	y.mu.Lock()
+	if y.closed || y.search != nil || y.switches == maxSwitches || lives && y.searches == maxSearches ||
+		y.reached == y.rest.size || y.group.league.over.Err() != nil {
+		y.mu.Unlock()
+		return
+	}
+	y.searches++
+	done := make(chan struct{})
+	y.search = done
+	rest := y.rest
+	rest.from = y.reached
+	tiers, n := y.candidates(!lives)
+	from := y.mirror
+	y.mu.Unlock()
+
+	var res *exchange.Response
+	var lost []*leg
+	if n > 0 {
+		s := &race{group: y.group, req: rest.request(y.req), rest: &rest, mode: Adaptive, tiers: tiers, candidates: n}
+		res, _ = s.run(y.ctx) // what failed of it is in the mirrors' records
+		lost = s.lost
+	}
+	y.mu.Lock()
+	defer close(done)
+	defer y.mu.Unlock()
+	y.search = nil
+	for _, l := range lost {
+		if l.outcome == other || l.outcome == absent {
+			y.without = append(y.without, l.mirror)
+		}
+	}
+	if res == nil {
+		return
+	}
+	if res.Entry.Status != http.StatusPartialContent { // they agree on a 404
+		res.Body.Close()
+		return
+	}
+	if y.closed || why == errStalled && y.reached-rest.from >= recovered {
+		go res.Body.Close()
+		return
+	}
+	y.adopt(res, from, rest.from, why)
+}
+
+// adopt makes a found body the current one. mu is held.
+func (y *relay) adopt(res *exchange.Response, from *mirror, at int64, why error) {
+	old := y.body
+	y.body, y.skip = res.Body, y.reached-at
+	y.switches++
+	if !slices.Contains(y.left, from) {
+		y.left = append(y.left, from)
+	}
+	for _, tier := range y.tiers {
+		for _, c := range tier {
+			if c.mirror.base == res.Entry.Mirror {
+				y.mirror = c.mirror
+			}
+		}
+	}
+	old.Close() // ends a Read of it
+	y.group.switched(from, y.mirror, y.req.Key, at, why)
+}
+
+// candidates are who may have the rest: others first, and at last, if the body
+// has ended, those that had a part in it. mu is held.
+func (y *relay) candidates(again bool) (tiers [][]candidate, n int) {
+	var last []candidate
+	for _, tier := range y.tiers {
+		var others []candidate
+		for _, c := range tier {
+			switch {
+			case slices.Contains(y.without, c.mirror):
+			case c.mirror == y.mirror || slices.Contains(y.left, c.mirror):
+				if again && (y.rest.anywhere() || c.mirror.base == y.rest.mirror) {
+					last = append(last, c)
+				}
+			case y.rest.anywhere():
+				others = append(others, c)
+			}
+		}
+		if len(others) > 0 {
+			tiers = append(tiers, others)
+			n += len(others)
+		}
+	}
+	if len(last) > 0 {
+		tiers = append(tiers, last)
+	}
+	return tiers, n + len(last)
+}
+
+// Close may be called at any time, during Read too, which it interrupts.
+func (y *relay) Close() error {
+	y.cancel()
+	if y.watch != nil {
+		y.watch.Stop()
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.closed = true
+	return y.body.Close()
+}
