@@ -281,6 +281,7 @@ func TestFlight(t *testing.T) {
 				assert.True(t, bytes.Equal(content, got))
 			})
 		}
+		synctest.Wait()
 		for i := 0; i < len(content); i += 1000 {
 			pw.Write(content[i:min(i+1000, len(content))])
 		}
@@ -352,6 +353,7 @@ func TestFlight(t *testing.T) {
 				}
 			})
 		}
+		synctest.Wait()
 		pw.Write([]byte("01234"))
 		pw.Close()
 		wg.Wait()
