@@ -33,7 +33,6 @@ type MirrorStats struct {
 	Left     int64     `json:"left"`            // bodies that went on elsewhere, because it died, stalled or crawled
 	Resumed  int64     `json:"resumed"`         // bodies that went on from here
 	Bytes    int64     `json:"bytes"`           // of bodies
-	Active   int       `json:"active"`          // requests and bodies in progress
 	Error    string    `json:"error,omitempty"` // the last one
 	ErrorAt  time.Time `json:"error-at,omitzero"`
 }
