@@ -41,6 +41,7 @@ type body struct {
 	got   int64         // in this window
 
 	pace pace
+	owed int // bytes that the buckets want paid
 }
 
 // paceBytes is what a body must bring to say something of the mirror's rate.
@@ -66,12 +67,14 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	limits := &b.leg.options.Limits
+	b.leg.pay(b.owed)
 	b.idle.Reset(limits.Idle)
 	line := &b.leg.mirror.league.bytes
 	b.pace.begin(line)
 	start := b.pace.asked
 	n, err := b.rc.Read(p)
 	b.idle.Stop()
+	b.owed = n
 	b.leg.mirror.bytes.Add(int64(n))
 	line.Add(int64(n))
 	if b.left >= 0 {
@@ -97,7 +100,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 // measure tells the mirror's record how fast the body comes.
 func (b *body) measure(n int, last bool) {
-	rate, _, ok := b.pace.end(n, time.Second)
+	rate, _, ok := b.pace.end(n, 0, time.Second)
 	if !ok && last && b.pace.bytes >= paceBytes {
 		rate, _, ok = b.pace.cut(time.Now())
 	}

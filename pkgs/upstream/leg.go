@@ -61,6 +61,9 @@ type leg struct {
 
 	received atomic.Int64 // bytes of a good body before the report, and 1 for its head
 
+	waiting atomic.Bool  // for a bucket, so that no byte of the body comes
+	waited  atomic.Int64 // nanoseconds in all
+
 	// What it brought back; owned by run, and by the race after the report.
 	outcome    outcome
 	transport  bool // err is of the connection, not of an answer

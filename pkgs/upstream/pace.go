@@ -24,12 +24,13 @@ func (p *pace) begin(line *atomic.Int64) {
 	}
 }
 
-// end comes after a Read that brought n bytes. When a window is complete, it
-// returns the body's rate and that of all bodies in it, in bytes a second.
-func (p *pace) end(n int, window time.Duration) (rate, line float64, ok bool) {
+// end comes after a Read that brought n bytes, and was idle for a while by our
+// own will. When a window is complete, it returns the body's rate and that of
+// all bodies in it, in bytes a second.
+func (p *pace) end(n int, idle, window time.Duration) (rate, line float64, ok bool) {
 	now := time.Now()
 	p.bytes += int64(n)
-	p.spent += now.Sub(p.asked)
+	p.spent += now.Sub(p.asked) - idle
 	if p.spent < window && now.Sub(p.since) < 4*window {
 		return 0, 0, false
 	}

@@ -53,6 +53,7 @@ type race struct {
 	pending int    // started, and not yet reported
 	moved   int64  // progress of all legs at the last look
 	held    *leg   // a 304 that nothing vouches for: the answer if there is no better one
+	winner  *leg
 	lost    []*leg // reported without an answer to use
 }
 
@@ -274,6 +275,7 @@ func (r *race) settle(l *leg) bool {
 
 // response is the winner's.
 func (r *race) response(ctx context.Context, l *leg) *exchange.Response {
+	r.winner = l
 	if r.rest != nil {
 		return l.response()
 	}

@@ -123,8 +123,9 @@ type relay struct {
 	watch *time.Timer // runs during Read only; nil: there is nobody else to ask
 
 	mu       sync.Mutex
-	mirror   *mirror       // guarded by mu, like all below
-	body     io.ReadCloser // of mirror
+	leg      *leg          // guarded by mu, like all below
+	body     io.ReadCloser // of leg
+	reading  bool          // of it
 	skip     int64         // bytes of it that the reader has already
 	reached  int64         // is off
 	switches int
@@ -141,11 +142,11 @@ func (r *race) newRelay(ctx context.Context, l *leg) io.ReadCloser {
 	if rest == nil || !r.group.options.Race.Switch {
 		return l.body
 	}
-	y := &relay{group: r.group, req: r.req, rest: *rest, tiers: r.all, mirror: l.mirror, body: l.body}
+	y := &relay{group: r.group, req: r.req, rest: *rest, tiers: r.all, leg: l, body: l.body}
 	y.ctx, y.cancel = context.WithCancel(ctx)
 	y.peak = l.mirror.standing.record().Rate
 	if r.candidates > 1 && rest.anywhere() {
-		y.watch = time.AfterFunc(stalled, func() { y.seek(errStalled) })
+		y.watch = time.AfterFunc(stalled, y.stall)
 		y.watch.Stop()
 	}
 	return y
@@ -175,7 +176,8 @@ func (y *relay) Read(p []byte) (int, error) {
 // read reads some of the current body, which it returns too.
 func (y *relay) read(p []byte) (body io.ReadCloser, n int, err error) {
 	y.mu.Lock()
-	body, skip := y.body, y.skip
+	leg, body, skip := y.leg, y.body, y.skip
+	y.reading = skip == 0
 	y.mu.Unlock()
 	if skip > 0 { // at most what one Read brought while a search went on
 		skipped, err := io.CopyN(io.Discard, body, skip)
@@ -193,28 +195,42 @@ func (y *relay) read(p []byte) (body io.ReadCloser, n int, err error) {
 		y.watch.Reset(stalled)
 	}
 	y.pace.begin(&y.group.league.bytes)
+	waited := leg.waited.Load()
 	n, err = body.Read(p)
 	if y.watch != nil {
 		y.watch.Stop()
 	}
 	y.off += int64(n)
 	y.mu.Lock()
-	y.reached = y.off
+	y.reached, y.reading = y.off, false
 	if y.body != body && n > 0 { // taken over meanwhile
 		y.skip += int64(n)
 	}
 	y.mu.Unlock()
-	if rate, line, ok := y.pace.end(n, paceWindow); ok && y.watch != nil && err == nil {
+	idle := time.Duration(leg.waited.Load() - waited)
+	if rate, line, ok := y.pace.end(n, idle, paceWindow); ok && y.watch != nil && err == nil {
 		y.compare(rate, line)
 	}
 	return body, n, err
 }
 
+// stall looks elsewhere when a Read has taken long. Called by watch.
+func (y *relay) stall() {
+	y.mu.Lock()
+	reading, waiting := y.reading, y.leg.waiting.Load()
+	if reading && waiting { // for us, not for the mirror
+		y.watch.Reset(stalled)
+	}
+	y.mu.Unlock()
+	if reading && !waiting {
+		y.seek(errStalled)
+	}
+}
+
 // compare looks elsewhere if the body crawls.
 func (y *relay) compare(rate, line float64) {
 	y.mu.Lock()
-	left := y.left
-	own := y.mirror
+	left, own := y.left, y.leg.mirror
 	y.mu.Unlock()
 	var others []Record
 	for _, tier := range y.tiers {
@@ -271,21 +287,20 @@ func (y *relay) seek(why error) {
 	rest := y.rest
 	rest.from = y.reached
 	tiers, n := y.candidates(!lives)
-	from := y.mirror
+	from := y.leg.mirror
 	y.mu.Unlock()
 
 	var res *exchange.Response
-	var lost []*leg
+	s := &race{}
 	if n > 0 {
-		s := &race{group: y.group, req: rest.request(y.req), rest: &rest, mode: Adaptive, tiers: tiers, candidates: n}
+		s = &race{group: y.group, req: rest.request(y.req), rest: &rest, mode: Adaptive, tiers: tiers, candidates: n}
 		res, _ = s.run(y.ctx) // what failed of it is in the mirrors' records
-		lost = s.lost
 	}
 	y.mu.Lock()
 	defer close(done)
 	defer y.mu.Unlock()
 	y.search = nil
-	for _, l := range lost {
+	for _, l := range s.lost {
 		if l.outcome == other || l.outcome == absent {
 			y.without = append(y.without, l.mirror)
 		}
@@ -301,26 +316,19 @@ func (y *relay) seek(why error) {
 		go res.Body.Close()
 		return
 	}
-	y.adopt(res, from, rest.from, why)
+	y.adopt(s.winner, from, rest.from, why)
 }
 
 // adopt makes a found body the current one. mu is held.
-func (y *relay) adopt(res *exchange.Response, from *mirror, at int64, why error) {
+func (y *relay) adopt(l *leg, from *mirror, at int64, why error) {
 	old := y.body
-	y.body, y.skip = res.Body, y.reached-at
+	y.leg, y.body, y.skip = l, l.body, y.reached-at
 	y.switches++
 	if !slices.Contains(y.left, from) {
 		y.left = append(y.left, from)
 	}
-	for _, tier := range y.tiers {
-		for _, c := range tier {
-			if c.mirror.base == res.Entry.Mirror {
-				y.mirror = c.mirror
-			}
-		}
-	}
 	old.Close() // ends a Read of it
-	y.group.switched(from, y.mirror, y.req.Key, at, why)
+	y.group.switched(from, l.mirror, y.req.Key, at, why)
 }
 
 // candidates are who may have the rest: others first, and at last, if the body
@@ -332,7 +340,7 @@ func (y *relay) candidates(again bool) (tiers [][]candidate, n int) {
 		for _, c := range tier {
 			switch {
 			case slices.Contains(y.without, c.mirror):
-			case c.mirror == y.mirror || slices.Contains(y.left, c.mirror):
+			case c.mirror == y.leg.mirror || slices.Contains(y.left, c.mirror):
 				if again && (y.rest.anywhere() || c.mirror.base == y.rest.mirror) {
 					last = append(last, c)
 				}

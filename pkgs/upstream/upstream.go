@@ -39,6 +39,10 @@ type Options struct {
 	// file: 403 of object stores that may not be listed.
 	Absent []int
 
+	// Bucket limits the bytes of all bodies, those of other groups that it is
+	// given to included; nil: no limit. What is cached is never limited.
+	Bucket *Bucket
+
 	// Spool makes a temporary file that is already unlinked, for what
 	// candidates of a race by bandwidth deliver beyond 64 KiB. Nil, or an
 	// error: such a race is decided at 64 KiB.
@@ -78,7 +82,8 @@ type Mirror struct {
 	CA          []byte           // PEM; trusted instead of the system's roots. Hops elsewhere trust both
 	Certificate *tls.Certificate // of this client; not shown to redirect targets
 
-	MaxConnections int // 0: 64
+	MaxConnections int     // 0: 64
+	Bucket         *Bucket // limits the bytes of bodies from here; nil: no limit
 
 	// Wrap is asked once for the transport of requests to the mirror itself: it
 	// may change them, send them again and ask other hosts, who get what a
