@@ -2,8 +2,10 @@ package hub
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"io"
+	"math/bits"
 	"strings"
 )
 
@@ -26,8 +28,9 @@ type JSONRules map[string]func(value []byte) ([]byte, error)
 // streams; only scalars with a rule, and names where rules differ by name, are
 // held in memory, and may have 1 MiB.
 //
-// Structure is checked, so that nothing a client would see is passed over; what
-// is inside scalars without a rule is not.
+// Structure is checked, so that nothing a client would see is passed over. What
+// is inside scalars without a rule is not, nor is what stands between the
+// scalars and brackets of an object or array that no rule reaches into.
 func CopyJSON(dst io.Writer, src io.Reader, rules JSONRules) error {
 	c := &jsonCopier{window: newWindow(dst, src)}
 	for path, f := range rules {
@@ -126,12 +129,14 @@ func (c *jsonCopier) text() error {
 	for {
 		ch := c.peek()
 		if ch == '{' || ch == '[' {
-			c.pos++
-			if len(c.stack) == maxDepth {
-				return c.fail("JSON nested too deep")
+			if err := c.open(node, ch); err != nil {
+				return err
 			}
-			c.stack = append(c.stack, jsonFrame{node, ch + 2}) // "{" and "}", "[" and "]" are two apart
-			if c.peek() != ch+2 {
+			if node == nil {
+				if err := c.skip(); err != nil {
+					return err
+				}
+			} else if c.peek() != ch+2 {
 				var err error
 				if node, err = c.inside(&c.stack[len(c.stack)-1]); err != nil {
 					return err
@@ -172,6 +177,16 @@ func (c *jsonCopier) text() error {
 			}
 		}
 	}
+}
+
+// open enters the object or array that begins with ch.
+func (c *jsonCopier) open(node *jsonNode, ch byte) error {
+	if len(c.stack) == maxDepth {
+		return c.fail("JSON nested too deep")
+	}
+	c.pos++
+	c.stack = append(c.stack, jsonFrame{node, ch + 2}) // "{" and "}", "[" and "]" are two apart
+	return nil
 }
 
 // peek is the next byte that is not blank; 0 at the end of the text.
@@ -260,26 +275,84 @@ func (c *jsonCopier) scalar(node *jsonNode, ch byte) error {
 func (c *jsonCopier) string() error {
 	c.pos++
 	for {
+		// pos is not within an escape, so the backslashes before a quote tell
+		// whether it is one.
 		rest := c.buf[c.pos:c.end]
-		i := bytes.IndexByte(rest, '"')
+		i := quote(rest)
 		if i >= 0 {
-			rest = rest[:i]
-		}
-		switch escape := bytes.IndexByte(rest, '\\'); {
-		case escape < 0 && i >= 0:
 			c.pos += i + 1
-			return nil
-		case escape < 0:
-			c.pos = c.end
-		case c.pos+escape+2 <= c.end:
-			c.pos += escape + 2
+			if i == 0 || rest[i-1] != '\\' || backslashes(rest[:i])%2 == 0 {
+				return nil
+			}
 			continue
-		default:
-			c.pos += escape // the escaped byte is still to come
 		}
+		c.pos = c.end - backslashes(rest)%2
 		if !c.more() {
 			c.pos = c.end
 			return c.fail("bad JSON string")
+		}
+	}
+}
+
+// quote is the index of the first quote in b; -1: there is none. Most strings of
+// an index are short, and [bytes.IndexByte] pays off from 32 bytes on.
+func quote(b []byte) int {
+	const (
+		ones   = 0x0101010101010101
+		highs  = 0x80 * ones
+		quotes = '"' * ones
+	)
+	i := 0
+	for ; i < 32 && i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:]) ^ quotes // a quote is a zero byte now
+		if zero := (x - ones) &^ x & highs; zero != 0 { // the lowest one is right, higher ones may not be
+			return i + bits.TrailingZeros64(zero)/8
+		}
+	}
+	if j := bytes.IndexByte(b[i:], '"'); j >= 0 {
+		return i + j
+	}
+	return -1
+}
+
+// backslashes counts those that b ends in.
+func backslashes(b []byte) int {
+	n := 0
+	for n < len(b) && b[len(b)-1-n] == '\\' {
+		n++
+	}
+	return n
+}
+
+// skip passes over what is in an object or array that no rule speaks of, and its end.
+func (c *jsonCopier) skip() error {
+	for outer := len(c.stack) - 1; ; {
+		for c.pos < c.end {
+			switch ch := c.buf[c.pos]; ch {
+			case '"':
+				if err := c.string(); err != nil {
+					return err
+				}
+				continue
+			case '{', '[':
+				if err := c.open(nil, ch); err != nil {
+					return err
+				}
+				continue
+			case '}', ']':
+				if c.stack[len(c.stack)-1].closer != ch {
+					return c.fail("bad JSON")
+				}
+				c.pos++
+				if c.stack = c.stack[:len(c.stack)-1]; len(c.stack) == outer {
+					return nil
+				}
+				continue
+			}
+			c.pos++
+		}
+		if !c.more() {
+			return c.fail("JSON cut short")
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"sync/atomic"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
@@ -98,7 +99,7 @@ func editedHeader(h http.Header) http.Header {
 
 // edited changes resp's content on its way. It takes resp over.
 func edited(resp *exchange.Response, rules string, edit Edit) (*exchange.Response, error) {
-	sum := sha256.New()
+	sum := &summing{Hash: sha256.New()}
 	var src io.Reader = io.TeeReader(resp.Body, sum)
 	unpack := func() {}
 	if resp.Entry.Header.Get("Content-Encoding") != "" {
@@ -139,9 +140,23 @@ func edited(resp *exchange.Response, rules string, edit Edit) (*exchange.Respons
 		}{bytes.NewReader(head), io.NopCloser(nil)}
 		return out, nil
 	}
+	sum.off.Store(true)
 	body.Reader = io.MultiReader(bytes.NewReader(head), pr)
 	out.Body = body
 	return out, nil
+}
+
+// summing is a hash until nobody wants to know it any more.
+type summing struct {
+	hash.Hash
+	off atomic.Bool
+}
+
+func (s *summing) Write(p []byte) (int, error) {
+	if s.off.Load() {
+		return len(p), nil
+	}
+	return s.Hash.Write(p)
 }
 
 func sumDigest(h hash.Hash) exchange.Digest { return exchange.NewDigest("sha256", h.Sum(nil)) }

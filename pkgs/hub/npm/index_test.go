@@ -1,0 +1,252 @@
+package npm
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
+)
+
+// serve is a Source of one document, whatever it is asked.
+func serve(text string) exchange.Source {
+	return exchange.SourceFunc(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+		return &exchange.Response{
+			Entry: &exchange.Entry{Status: 200, Size: int64(len(text)), Mirror: "https://registry.example.org", Received: time.Now()},
+			Body:  io.NopCloser(strings.NewReader(text)),
+		}, nil
+	})
+}
+
+func ask(t testing.TB, h *Hub, path string, next exchange.Source) (*exchange.Response, string, error) {
+	t.Helper()
+	req, err := h.Parse(httptest.NewRequest(http.MethodGet, path, nil))
+	require.NoError(t, err)
+	req.Client.Base = "http://proxy:8881/npm"
+	resp, err := h.Rewrite(next).Get(t.Context(), req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
+}
+
+const zeros = "MDAwMDAwMDAwMDAwMDAwMDAwMDA=" // 20 bytes
+
+func TestRewrite(t *testing.T) {
+	tests := []struct{ name, path, in, want string }{
+		{"below a mirror", "/demo", `"https://registry.example.org/demo/-/demo-1.0.0.tgz"`, `"http://proxy:8881/npm/demo/-/demo-1.0.0.tgz"`},
+		{"the other mirror", "/demo", `"http://mirror.example.org/npm/x/odd name.tgz"`, `"http://proxy:8881/npm/x/odd%20name.tgz"`},
+		{"the other scheme", "/demo", `"http://registry.example.org/demo/-/x.tgz"`, `"http://proxy:8881/npm/demo/-/x.tgz"`},
+		{"second host", "/demo", `"https://files.example.org/t/1/x.tgz"`, `"http://proxy:8881/npm/_f/f/1/x.tgz"`},
+		{"escaped slashes", "/demo", `"https:\/\/registry.example.org\/demo\/-\/x.tgz"`, `"http://proxy:8881/npm/demo/-/x.tgz"`},
+		{"with a query", "/demo", `"https://registry.example.org/d.tgz?a=1&b=2"`, `"http://proxy:8881/npm/d.tgz?a=1&b=2"`},
+		{"elsewhere (B7)", "/demo", `"https://decoy.example.com/demo/-/demo-1.0.0.tgz"`, ""},
+		{"the mirror as a password (B7)", "/demo", `"https://registry.example.org@decoy.example.com/x.tgz"`, ""},
+		{"a local file", "/demo", `"file:///etc/passwd"`, ""},
+		{"no string", "/demo", `{"tarball":"https://registry.example.org/x.tgz"}`, ""},
+		{"null", "/demo", `null`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.want == "" {
+				tt.want = tt.in
+			}
+			for _, form := range []string{
+				"{ \"_rev\": \"1\", \"versions\": {\"1.0.0\" : {\"dist\":{ \"tarball\" : %s, \"shasum\":\"x\"}}, \"2\":{}}, \"n\": 1.0e400,\n \"readme\":\"https://registry.example.org/x.tgz\"}\n",
+				`{"dist":{"tarball":%s},"x":{"dist":{"tarball":"https://registry.example.org/x.tgz"}}}`,
+				`{"\u0076ersions":{"1":{"d\u0069st":{"tarb\u0061ll":%s}}}}`,
+			} {
+				resp, got, err := ask(t, newHub(t), tt.path, serve(fmt.Sprintf(form, tt.in)))
+				require.NoError(t, err)
+				assert.Equal(t, fmt.Sprintf(form, tt.want), got)
+				assert.Equal(t, "Accept", resp.Entry.Header.Get("Vary"))
+				assert.EqualValues(t, len(got), resp.Entry.Size)
+			}
+		})
+	}
+}
+
+// Names that only differ by an escape, and clients of another base, do not mix.
+func TestBases(t *testing.T) {
+	h := newHub(t)
+	req, err := h.Parse(httptest.NewRequest(http.MethodGet, "/demo", nil))
+	require.NoError(t, err)
+	text := `{"dist":{"tarball":"https://registry.example.org/x.tgz"}}`
+	etags := map[string]bool{}
+	for _, base := range []string{"http://a/npm", "http://b/npm", ""} {
+		req.Client.Base = base
+		resp, err := h.Rewrite(serve(text)).Get(t.Context(), req)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, base != "", strings.Contains(string(body), `"`+base+`/x.tgz"`))
+		etags[resp.Entry.Header.Get("Etag")] = true
+	}
+	assert.Len(t, etags, 3)
+}
+
+// Bombs end in 502, and never pass as they are (B28).
+func TestBombs(t *testing.T) {
+	for name, text := range map[string]string{
+		"no JSON":        "<html>maintenance</html>",
+		"cut":            `{"versions":{"1.0.0":{"dist":{"tarball":"https://registry.example.org/x`,
+		"deep":           `{"versions":` + strings.Repeat(`[`, 1_000_000),
+		"deep objects":   strings.Repeat(`{"a":`, 500_000),
+		"a huge name":    `{"` + strings.Repeat("a", 4<<20) + `":1}`,
+		"a huge tarball": `{"dist":{"tarball":"` + strings.Repeat("a", 4<<20) + `"}}`,
+		"two documents":  `{}{"dist":{"tarball":"https://registry.example.org/x.tgz"}}`,
+		"empty":          "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := ask(t, newHub(t), "/demo", serve(text))
+			var e *exchange.Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, http.StatusBadGateway, e.Status)
+		})
+	}
+}
+
+func TestOtherAnswersPass(t *testing.T) {
+	text := `{"dist":{"tarball":"https://registry.example.org/x.tgz"}}`
+	for _, path := range []string{"/demo/-/demo-1.0.0.tgz", "/-/ping", "/-/v1/search?text=a", "/_f/f/a.tgz"} {
+		_, got, err := ask(t, newHub(t), path, serve(text))
+		require.NoError(t, err)
+		assert.Equal(t, text, got, path)
+	}
+	resp, got, err := ask(t, newHub(t), "/demo", exchange.SourceFunc(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+		return &exchange.Response{Entry: &exchange.Entry{Status: 404, Size: 2}, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, 404, resp.Entry.Status)
+	assert.Equal(t, "{}", got)
+	assert.Equal(t, "Accept", resp.Entry.Header.Get("Vary"), "a 404 is of a variant too")
+}
+
+func TestLearn(t *testing.T) {
+	sum := sha512.Sum512([]byte("x"))
+	sri := "sha512-" + base64.StdEncoding.EncodeToString(sum[:])
+	sha1 := strings.Repeat("0a", 20)
+	l, err := ledger.Open(ledger.Options{Path: filepath.Join(t.TempDir(), "ledger")})
+	require.NoError(t, err)
+	defer l.Close()
+	h := newHub(t)
+	h.ledger = l
+	version := func(n, link, more string) string {
+		return fmt.Sprintf(`"%s":{"dist":{"tarball":"%s"%s}}`, n, link, more)
+	}
+	text := `{"versions":{` + strings.Join([]string{
+		version("1", "https://registry.example.org/@sc%2fdemo/-/demo-1.tgz", `,"shasum":"`+sha1+`","integrity":"sha1-`+zeros+` `+sri+`?opt"`),
+		version("2", "https://files.example.org/t/demo-2.tgz", `,"shasum":"`+strings.ToUpper(sha1)+`"`),
+		version("3", "https://registry.example.org/@sc/demo/-/demo-3.tgz", `,"integrity":"sha512-short"`),
+		version("4", "https://decoy.example.com/@sc/demo/-/demo-4.tgz", `,"integrity":"`+sri+`"`),
+		version("5", "https://registry.example.org/@sc/demo/-/demo-5.tgz", ""),
+	}, ",") + `},"dist":{"integrity":"` + sri + `"}}`
+	_, _, err = ask(t, h, "/@sc%2fdemo", serve(text))
+	require.NoError(t, err)
+	fact := func(path string) exchange.Digest {
+		f, _ := l.Lookup(t.Context(), exchange.Key{Hub: "npm", Path: path})
+		return f.Digest
+	}
+	assert.Equal(t, exchange.NewDigest("sha512", sum[:]), fact("/@sc/demo/-/demo-1.tgz"))
+	assert.Equal(t, exchange.Digest("sha1:"+sha1), fact("/_f/f/demo-2.tgz"))
+	for _, n := range []string{"3", "4", "5"} {
+		assert.Empty(t, fact("/@sc/demo/-/demo-"+n+".tgz"))
+	}
+}
+
+func FuzzIndex(f *testing.F) {
+	f.Add([]byte(`{"versions":{"1":{"dist":{"tarball":"https://registry.example.org/x.tgz","integrity":"sha512-AA== sha1-x","shasum":"0a"}}}}`))
+	f.Add([]byte(`{"dist":{"tarball":"a","tarball":[]}}`))
+	h := newHub(f)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var out bytes.Buffer
+		err := h.edit(&out, bytes.NewReader(in), "http://proxy/npm", nil)
+		learned := h.facts(bytes.NewReader(in), nil, func(string, exchange.Fact) {})
+		if json.Valid(in) && !bytes.Contains(in, []byte(strings.Repeat("[", 100))) && !bytes.Contains(in, []byte(strings.Repeat("{", 100))) {
+			require.NoError(t, err)
+			require.NoError(t, learned)
+			require.True(t, json.Valid(out.Bytes()))
+		}
+	})
+}
+
+// demo is a packument of about size bytes.
+func demo(size int) string {
+	var b strings.Builder
+	b.WriteString(`{"_id":"demo","_rev":"1-abc","name":"demo","dist-tags":{"latest":"1.0.0"},"versions":{`)
+	for n := 0; b.Len() < size; n++ {
+		if n > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `"1.0.%d":{"name":"demo","version":"1.0.%d","description":"what it is for","main":"index.js","scripts":{"test":"node --test"},`+
+			`"repository":{"type":"git","url":"git+https://example.org/demo/demo.git"},"keywords":["a","b","c"],"author":{"name":"A. Uthor"},"license":"MIT",`+
+			`"dependencies":{"left":"^1.0.0","right":"^2.3.4","up":"~0.1.2"},"devDependencies":{"x":"1","y":"2","z":"3"},"gitHead":"%040x","_id":"demo@1.0.%d",`+
+			`"_nodeVersion":"20.1.0","_npmVersion":"10.2.0","dist":{"integrity":"sha512-%086d==","shasum":"%040x","tarball":"https://registry.example.org/demo/-/demo-1.0.%d.tgz",`+
+			`"fileCount":12,"unpackedSize":12345,"signatures":[{"keyid":"SHA256:%043d","sig":"%096d"}]},"_npmUser":{"name":"a","email":"a@example.org"},`+
+			`"maintainers":[{"name":"a","email":"a@example.org"},{"name":"b","email":"b@example.org"}],"_hasShrinkwrap":false}`, n, n, n, n, n, n, n, n, n)
+	}
+	b.WriteString(`},"time":{"modified":"2024-01-01T00:00:00.000Z"}}`)
+	return b.String()
+}
+
+// A packument of 40 MB: the demand is 100 ms beside the transfer, and 64 MB.
+func BenchmarkRewrite(b *testing.B) {
+	text := demo(40 << 20)
+	h := newHub(b)
+	req, err := h.Parse(httptest.NewRequest(http.MethodGet, "/demo", nil))
+	require.NoError(b, err)
+	req.Client.Base = "http://proxy:8881/npm"
+	for _, bench := range []struct {
+		name string
+		get  exchange.Source
+	}{
+		{"untouched", serve(text)},
+		{"rewritten", h.Rewrite(serve(text))},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(text)))
+			buf, peak := make([]byte, 64<<10), uint64(0)
+			for b.Loop() {
+				resp, err := bench.get.Get(b.Context(), req)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{resp.Body}, buf); err != nil {
+					b.Fatal(err)
+				}
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				peak = max(peak, m.HeapInuse)
+				resp.Body.Close()
+			}
+			b.ReportMetric(float64(peak)/(1<<20), "MiB-in-use")
+		})
+	}
+	b.Run("learned", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(text)))
+		for b.Loop() {
+			if err := h.facts(strings.NewReader(text), nil, func(string, exchange.Fact) {}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

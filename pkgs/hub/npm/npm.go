@@ -1,0 +1,231 @@
+// Package npm is the hub of npm registries
+// (https://github.com/npm/registry/blob/main/docs/REGISTRY-API.md).
+//
+// Its words: a packument is the document of one package, full or abbreviated; a
+// tarball is what is installed; a scope is the @-part of a name, whose slash is
+// spelled %2f by some clients.
+//
+// Packuments change and have two variants; tarballs never change. The links to
+// tarballs in a packument lead to this hub where they lie below a mirror or a
+// second host, and stay where not; nothing else in it is touched. What it says
+// of their content is taught to the ledger.
+//
+// It takes no logins and publishes nothing.
+package npm
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strings"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
+)
+
+// A Hub is one registry. It is safe for concurrent use.
+type Hub struct {
+	hub    hub.Options
+	links  *hub.Links
+	ledger *ledger.Ledger
+}
+
+var (
+	_ hub.Hub     = (*Hub)(nil)
+	_ hub.Poster  = (*Hub)(nil)
+	_ hub.Refuser = (*Hub)(nil)
+)
+
+// New makes a hub. A nil ledger is not taught.
+func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
+	return &Hub{hub: o, links: hub.NewLinks(o.Mirrors, o.Files), ledger: l}, nil
+}
+
+// Freshness of what changes.
+const (
+	ttl      = 5 * time.Minute
+	shortTTL = time.Minute // dist-tags, keys, attestations
+)
+
+// Variants of a packument: "" is the full one, which npm installs by.
+const (
+	abbreviated     = "abbreviated"
+	abbreviatedType = "application/vnd.npm.install-v1+json"
+)
+
+// A kind is what a path is.
+type kind uint8
+
+const (
+	unknown   kind = iota
+	packument      // of a package
+	manifest       // of one version or tag of it
+	tarball        // or another file that does not change
+	file           // one that may
+	document       // of the registry: short-lived
+	search         // passed through
+	login          // refused
+	second         // of a second host
+)
+
+// Parse knows the registry's paths. Both spellings of a scoped name are one key;
+// the mirrors get the client's.
+func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
+	path, target, err := hub.Path(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	path = unscope(path)
+	k, name := classify(path)
+	req := &exchange.Request{Key: exchange.Key{Hub: h.hub.Name, Path: path}, Target: target, Package: name}
+	class, fresh := freshness.Mutable, ttl
+	switch k {
+	case packument:
+		req.Header = http.Header{"Accept": {"application/json"}}
+		if strings.Contains(strings.Join(r.Header["Accept"], ","), abbreviatedType) {
+			req.Key.Variant = abbreviated
+			req.Header = http.Header{"Accept": {abbreviatedType + "; q=1.0, application/json; q=0.8, */*"}}
+		}
+	case manifest:
+		req.Version = path[strings.LastIndexByte(path, '/')+1:]
+	case document:
+		fresh = shortTTL
+	case search:
+		class = freshness.Passthrough
+	case second:
+		if second, ok := h.hub.File(path, target, r.URL.RawQuery); ok {
+			return second, nil
+		}
+		return nil, notFound(path)
+	case login:
+		return nil, &exchange.Error{Status: http.StatusMethodNotAllowed, Message: "this registry is a cache: log in and publish at the registry behind it"}
+	case unknown:
+		return nil, notFound(path)
+	}
+	if k == tarball || k == file {
+		class, req.Version = freshness.Immutable, version(path, name)
+		if k == file {
+			class = freshness.Mutable
+		}
+	}
+	if query := r.URL.RawQuery; query != "" && (k == tarball || k == file || k == search) {
+		req.Key.Path, req.Target = path+"?"+hub.Query(query), target+"?"+hub.Query(query)
+	}
+	req.Policy = h.hub.Policies.For(path, class, fresh)
+	if k == search {
+		req.Policy.Class = freshness.Passthrough
+	}
+	return req, nil
+}
+
+func notFound(path string) error {
+	return fmt.Errorf("%s is no path of a registry: %w", path, fs.ErrNotExist)
+}
+
+// unscope spells the slash of scoped names in a canonical path as one.
+func unscope(path string) string {
+	for at := 0; ; {
+		i := strings.Index(path[at:], "/@")
+		if i < 0 {
+			return path
+		}
+		at += i + 2
+		segment, _, _ := strings.Cut(path[at:], "/")
+		if scope, rest, ok := strings.Cut(segment, "%2F"); ok {
+			path = path[:at] + scope + "/" + rest + path[at+len(segment):]
+		}
+	}
+}
+
+// classify says what an unscoped canonical path is, and of which package.
+func classify(path string) (k kind, name string) {
+	if strings.HasPrefix(path, hub.FilePrefix) {
+		return second, ""
+	}
+	if rest, ok := strings.CutPrefix(path, "/-/"); ok {
+		return registry(rest), ""
+	}
+	name, rest, more := strings.Cut(path[1:], "/")
+	if strings.HasPrefix(name, "@") {
+		var base string
+		base, rest, more = strings.Cut(rest, "/")
+		if base == "" || name == "@" {
+			return unknown, ""
+		}
+		name += "/" + base
+	}
+	switch {
+	case name == "" || name[0] == '-' || more && rest == "":
+		return unknown, ""
+	case !more:
+		return packument, name
+	case strings.HasPrefix(rest, "-/") && rest != "-/", strings.HasSuffix(rest, ".tgz"):
+		return tarball, name
+	case strings.Contains(rest, "/"):
+		return file, name
+	}
+	return manifest, name
+}
+
+// registry is the kind of a path below /-/.
+func registry(path string) kind {
+	first, rest, _ := strings.Cut(path, "/")
+	switch {
+	case path == "ping", path == "npm/v1/keys", strings.HasPrefix(path, "npm/v1/attestations/"),
+		first == "package" && strings.HasSuffix(rest, "/dist-tags"):
+		return document
+	case path == "v1/search", path == "all":
+		return search
+	case path == "whoami", first == "user", path == "v1/login", strings.HasPrefix(path, "npm/v1/tokens"), path == "npm/v1/user":
+		return login
+	}
+	return unknown
+}
+
+// version is that of a tarball with the usual name; "" of another one.
+func version(path, name string) string {
+	base := path[strings.LastIndexByte(path, '/')+1:]
+	v, ok := strings.CutSuffix(base, ".tgz")
+	if !ok {
+		return ""
+	}
+	v, ok = strings.CutPrefix(v, name[strings.LastIndexByte(name, '/')+1:]+"-")
+	if !ok {
+		return ""
+	}
+	return v
+}
+
+// Post knows what npm audit sends.
+func (h *Hub) Post(r *http.Request, body []byte) (*exchange.Request, error) {
+	path, target, err := hub.Path(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	switch path {
+	case "/-/npm/v1/security/advisories/bulk", "/-/npm/v1/security/audits", "/-/npm/v1/security/audits/quick":
+	default:
+		return nil, fmt.Errorf("%s takes no POST: %w", path, fs.ErrNotExist)
+	}
+	req := &exchange.Request{
+		Key:    exchange.Key{Hub: h.hub.Name, Path: path},
+		Target: target,
+		Header: http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}},
+		Policy: freshness.Policy{Class: freshness.Passthrough},
+		Post:   body,
+	}
+	if strings.EqualFold(r.Header.Get("Content-Encoding"), "gzip") {
+		req.Header.Set("Content-Encoding", "gzip")
+	}
+	return req, nil
+}
+
+// Refusal is what npm shows behind the status.
+func (h *Hub) Refusal(_ int, message string) (contentType string, body []byte) {
+	body, _ = json.Marshal(map[string]string{"error": message}) // of strings there is no error
+	return "application/json", append(body, '\n')
+}
