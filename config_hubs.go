@@ -100,8 +100,9 @@ type HubOptions struct {
 	// base URL is https://NAME, or {name, url}. Default none.
 	Sumdb []Sumdb `yaml:"sumdb,single,omitzero" hub:"go"`
 
-	// Modules that no checksum database is asked about: patterns of path prefixes,
-	// as in GOPRIVATE. Default none.
+	// Modules that nobody is asked about, neither mirrors nor checksum databases: 404
+	// at once, on which go asks the next of GOPROXY. Patterns of path prefixes, as in
+	// GOPRIVATE. Default none.
 	Private []string `yaml:"private,single,omitzero" hub:"go"`
 
 	// sumdb: modules are checked by the first checksum database before they are

@@ -16,6 +16,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/files"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/gomod"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/upstream"
 )
@@ -30,6 +31,7 @@ type module struct {
 // hubs is the table of hub types.
 var hubs = map[HubType]module{
 	HubFiles: {"plain trees of files: distributions, releases, images", 0, newFiles},
+	"go":     {"Go modules and checksum databases", 5 * time.Minute, newGo},
 }
 
 // defaultHub is the name of the hub that the configuration's first sections
@@ -38,6 +40,14 @@ const defaultHub = "default"
 
 func newFiles(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 	return files.New(files.Options{Name: o.Name, Policies: o.Policies, IgnoreQuery: c.IgnoreQuery}), nil
+}
+
+func newGo(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	opts := gomod.Options{Private: c.Private, Verify: c.Verify == VerifySumdb}
+	for _, db := range c.Sumdb {
+		opts.Sumdb = append(opts.Sumdb, db.Name)
+	}
+	return gomod.New(o, opts)
 }
 
 // A mounted is a hub with its mirrors, as far as it does not depend on the mount.
@@ -69,6 +79,7 @@ func (s *Server) mount(c *Hub, o Options, via string) (_ *mounted, err error) {
 		Policies: newPolicies(&c.Cache),
 		Files:    map[string]*url.URL{},
 		Cache:    s.cache.Wrap,
+		Spool:    spool(s.config.Storage.Local),
 		Log:      o.Log,
 		Now:      o.Now,
 	}

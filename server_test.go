@@ -73,6 +73,21 @@ func child(m map[string]any, name string) map[string]any {
 
 func TestScripts(t *testing.T) { proxytest.Run(t, "testdata/scripts", start) }
 
+// TestHubScripts runs the scripts that lie with each type of hub.
+func TestHubScripts(t *testing.T) {
+	scripts, err := filepath.Glob("pkgs/hub/*/testdata/*.txt")
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for _, script := range scripts {
+		dir := filepath.Dir(script)
+		if seen[dir] {
+			continue
+		}
+		seen[dir] = true
+		t.Run(filepath.Base(filepath.Dir(dir)), func(t *testing.T) { proxytest.Run(t, dir, start) })
+	}
+}
+
 func TestOwnPages(t *testing.T) {
 	url, stop := start(t, proxytest.Env{Dir: t.TempDir()})
 	defer stop()

@@ -69,6 +69,7 @@ var thirdParty = map[string]struct{ importer, why string }{
 	"github.com/klauspost/compress":  {"pkgs/hub", "indexes come packed: gzip and zstd"},
 	"github.com/ulikunitz/xz":        {"pkgs/hub", "indexes come packed: xz"},
 	"golang.org/x/sys":               {"pkgs/store/disk", "extended attributes, statfs and locks"},
+	"golang.org/x/mod":               {"pkgs/hub/gomod", "module paths, checksum databases and h1 hashes"},
 	"github.com/stretchr/testify":    {"", "assertions, in every test and in the suites for tests"},
 }
 

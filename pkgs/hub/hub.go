@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -60,8 +61,13 @@ type Options struct {
 	Mirrors  []*url.URL          // base URLs of the upstreams: links below them are the hub's own
 	Files    map[string]*url.URL // second hosts by alias (options.files): /_f/ALIAS/PATH
 	Cache    exchange.Filter     // the cache, for content that is made from other content; nil: nothing is kept
-	Log      *slog.Logger        // nil: nothing is logged
-	Now      func() time.Time    // nil: time.Now
+
+	// Spool makes a temporary file without a name, where the store is; the caller
+	// closes it. Nil: there are none.
+	Spool func() (*os.File, error)
+
+	Log *slog.Logger     // nil: nothing is logged
+	Now func() time.Time // nil: time.Now
 }
 
 // now is the time as the options have it.
