@@ -1,0 +1,388 @@
+package oci
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Authorize makes the transport of a registry that wants tokens (the Bearer
+// scheme of Docker's registries), over one that knows how to reach other hosts.
+//
+// A 401 says where tokens are given out. There, and only if that is the registry
+// itself, or by https its host or one of hosts ("host" or "host:port"), a token
+// is fetched: for the repository, with the request's Basic credentials if it has
+// any. The registry gets the token, and the credentials themselves only if that
+// is what it asks for. A token is used again until it has expired by this
+// clock; the registry's may be wrong.
+//
+// A refusal of either comes out as 403, never as 401: a client would believe that
+// credentials of its own could help. Requests with other credentials than Basic
+// are left alone. now may be nil.
+func Authorize(hosts []string, now func() time.Time) func(http.RoundTripper) http.RoundTripper {
+	if now == nil {
+		now = time.Now
+	}
+	return func(next http.RoundTripper) http.RoundTripper {
+		return &authorizer{
+			next: next, hosts: hosts, now: now,
+			wants: map[string]want{}, grants: map[want]grant{}, fetching: map[want]*fetch{},
+		}
+	}
+}
+
+// An authorizer is the transport of one registry.
+type authorizer struct {
+	next  http.RoundTripper
+	hosts []string
+	now   func() time.Time
+
+	mu       sync.Mutex
+	wants    map[string]want // guarded by mu, like what follows; what a repository was found to ask for
+	grants   map[want]grant
+	fetching map[want]*fetch
+}
+
+// A want is what a registry asks for: a token, or if realm is "" the Basic credentials.
+type want struct{ realm, service, scope string }
+
+// A grant is a token.
+type grant struct {
+	token string
+	until time.Time
+}
+
+// A fetch is a token on its way.
+type fetch struct {
+	done  chan struct{} // closed when what follows is known
+	token string
+	err   error
+}
+
+// Bounds of tokens. A registry of a million repositories asks for some again.
+const (
+	maxWants     = 10_000
+	maxTokenBody = 256 << 10
+	maxSends     = 3
+	defaultLife  = time.Minute // the specification's
+	maxLife      = 24 * time.Hour
+)
+
+// RoundTrip implements [http.RoundTripper].
+func (a *authorizer) RoundTrip(r *http.Request) (*http.Response, error) {
+	basic := r.Header.Get("Authorization")
+	if basic != "" && !strings.HasPrefix(basic, "Basic ") {
+		return a.next.RoundTrip(r)
+	}
+	repository := repositoryOf(r.URL.Path)
+	a.mu.Lock()
+	w, known := a.wants[repository]
+	a.mu.Unlock()
+	for sent := 1; ; sent++ {
+		authorization := ""
+		if known {
+			var err error
+			if authorization, err = a.authorization(r, w, basic); err != nil {
+				return refusedBy(r, err)
+			}
+		}
+		res, err := a.send(r, authorization)
+		if err != nil || res.StatusCode != http.StatusUnauthorized {
+			return res, err
+		}
+		io.CopyN(io.Discard, res.Body, 4<<10) // a short body leaves the connection usable
+		res.Body.Close()
+		if known {
+			a.forget(w, strings.TrimPrefix(authorization, "Bearer "))
+		}
+		asked, ok, err := a.wanted(r.URL, repository, res.Header["Www-Authenticate"])
+		if err != nil {
+			return nil, err
+		}
+		if !ok || sent == maxSends || asked.realm == "" && (basic == "" || authorization == basic) {
+			return deny(r, http.StatusForbidden, ""), nil
+		}
+		a.remember(repository, asked)
+		w, known = asked, true
+	}
+}
+
+// send is r with this Authorization; "" is none.
+func (a *authorizer) send(r *http.Request, authorization string) (*http.Response, error) {
+	if r.Header.Get("Authorization") != authorization {
+		c := *r
+		c.Header = r.Header.Clone()
+		c.Header.Del("Authorization")
+		if authorization != "" {
+			c.Header.Set("Authorization", authorization)
+		}
+		r = &c
+	}
+	return a.next.RoundTrip(r)
+}
+
+// authorization is what w asks for.
+func (a *authorizer) authorization(r *http.Request, w want, basic string) (string, error) {
+	if w.realm == "" {
+		return basic, nil
+	}
+	token, err := a.token(r, w, basic)
+	return "Bearer " + token, err
+}
+
+// wanted is what a challenge to a request for u asks for; ok is false for nothing
+// that we have. A token is asked for where there is a choice. The error says that
+// the realm is a place where we do not go.
+func (a *authorizer) wanted(u *url.URL, repository string, fields []string) (w want, ok bool, err error) {
+	for _, c := range challenges(fields) {
+		switch {
+		case c.scheme == "bearer":
+			realm, err := url.Parse(c.parameters["realm"])
+			if err != nil || !a.allowed(realm, u) {
+				return want{}, false, fmt.Errorf("tokens of %s are to be had at %.200q, which is neither its own nor in auth-hosts",
+					u.Host, c.parameters["realm"])
+			}
+			scope := c.parameters["scope"]
+			if scope == "" && repository != "" {
+				scope = "repository:" + repository + ":pull"
+			}
+			realm.Fragment, realm.RawFragment = "", ""
+			return want{realm.String(), c.parameters["service"], scope}, true, nil
+		case c.scheme == "basic":
+			ok = true
+		}
+	}
+	return want{}, ok, nil
+}
+
+// allowed says whether tokens for registry may be asked for at realm.
+func (a *authorizer) allowed(realm, registry *url.URL) bool {
+	if realm.Scheme != "http" && realm.Scheme != "https" || realm.Hostname() == "" || realm.User != nil {
+		return false
+	}
+	host := hostPort(realm)
+	if realm.Scheme == registry.Scheme && host == hostPort(registry) {
+		return true
+	}
+	return realm.Scheme == "https" && (strings.EqualFold(realm.Hostname(), registry.Hostname()) ||
+		slices.ContainsFunc(a.hosts, func(h string) bool { return host == hostPort(&url.URL{Scheme: "https", Host: h}) }))
+}
+
+// hostPort is host and port of u, in lower case, the port always there.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = u.Scheme // stands for its port
+	} else if port == "443" && u.Scheme == "https" || port == "80" && u.Scheme == "http" {
+		port = u.Scheme
+	}
+	return strings.ToLower(u.Hostname()) + ":" + port
+}
+
+// remember keeps what a repository asks for.
+func (a *authorizer) remember(repository string, w want) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.wants) >= maxWants {
+		clear(a.wants)
+	}
+	a.wants[repository] = w
+}
+
+// forget drops a token that the registry did not take.
+func (a *authorizer) forget(w want, token string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.grants[w].token == token {
+		delete(a.grants, w)
+	}
+}
+
+// token is one for w: kept, or fetched by whoever comes first.
+func (a *authorizer) token(r *http.Request, w want, basic string) (string, error) {
+	ctx := r.Context()
+	for {
+		a.mu.Lock()
+		if g, ok := a.grants[w]; ok && a.now().Before(g.until) {
+			a.mu.Unlock()
+			return g.token, nil
+		}
+		f := a.fetching[w]
+		if f == nil {
+			f = &fetch{done: make(chan struct{})}
+			a.fetching[w] = f
+			a.mu.Unlock()
+			a.run(r, w, basic, f)
+			return f.token, f.err
+		}
+		a.mu.Unlock()
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+		if f.err == nil {
+			return f.token, nil
+		}
+		if !errors.Is(f.err, context.Canceled) { // who fetched has lost a race: the next one does
+			return "", f.err
+		}
+	}
+}
+
+// run fetches a token for all who wait for f.
+func (a *authorizer) run(r *http.Request, w want, basic string, f *fetch) {
+	token, life, err := a.fetch(r, w, basic)
+	if cause := r.Context().Err(); err != nil && cause != nil {
+		err = cause
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f.token, f.err = token, err
+	delete(a.fetching, w)
+	if err == nil {
+		a.tidyLocked()
+		a.grants[w] = grant{token, a.now().Add(life)}
+	}
+	close(f.done)
+}
+
+// tidyLocked makes room for a token: first of those that have expired.
+func (a *authorizer) tidyLocked() {
+	if len(a.grants) < maxWants {
+		return
+	}
+	now := a.now()
+	for w, g := range a.grants {
+		if !now.Before(g.until) {
+			delete(a.grants, w)
+		}
+	}
+	if len(a.grants) >= maxWants {
+		clear(a.grants)
+	}
+}
+
+// A tokenError is an answer of who gives out tokens that is none.
+type tokenError struct {
+	host       string
+	status     int
+	retryAfter string
+}
+
+func (e *tokenError) Error() string { return fmt.Sprintf("token from %s: status %d", e.host, e.status) }
+
+// fetch asks for a token, and says how long it may be used.
+func (a *authorizer) fetch(r *http.Request, w want, basic string) (token string, life time.Duration, err error) {
+	u, err := url.Parse(w.realm)
+	if err != nil {
+		return "", 0, err
+	}
+	q := u.Query()
+	for _, p := range [...][2]string{{"service", w.service}, {"scope", w.scope}} {
+		if p[1] != "" {
+			q.Set(p[0], p[1])
+		}
+	}
+	u.RawQuery = q.Encode()
+	ask, err := http.NewRequestWithContext(r.Context(), http.MethodGet, u.String(), nil)
+	if err != nil {
+		return "", 0, err
+	}
+	ask.Header.Set("Accept", "application/json")
+	ask.Header["User-Agent"] = r.Header["User-Agent"]
+	if basic != "" {
+		ask.Header.Set("Authorization", basic)
+	}
+	res, err := a.next.RoundTrip(ask) // which follows no redirect
+	if err != nil {
+		return "", 0, fmt.Errorf("token from %s: %w", u.Host, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		io.CopyN(io.Discard, res.Body, 4<<10)
+		return "", 0, &tokenError{u.Host, res.StatusCode, res.Header.Get("Retry-After")}
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxTokenBody))
+	if err != nil {
+		return "", 0, fmt.Errorf("token from %s: %w", u.Host, err)
+	}
+	if token, life, err = readToken(body); err != nil {
+		return "", 0, fmt.Errorf("token from %s: %w", u.Host, err)
+	}
+	return token, life, nil
+}
+
+// readToken reads an answer with a token. When it was issued does not count: the
+// clock of who says so may be wrong.
+func readToken(body []byte) (token string, life time.Duration, err error) {
+	var answer struct {
+		Token       string          `json:"token"`
+		AccessToken string          `json:"access_token"`
+		ExpiresIn   json.RawMessage `json:"expires_in"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return "", 0, fmt.Errorf("answer: %w", err)
+	}
+	token = cmp.Or(answer.Token, answer.AccessToken)
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", 0, errors.New("answer without a token")
+	}
+	life = defaultLife
+	var seconds float64
+	if json.Unmarshal(answer.ExpiresIn, &seconds) == nil && seconds >= 1 {
+		life = time.Duration(min(seconds, maxLife.Seconds()) * float64(time.Second))
+	}
+	// It must not expire between us and the registry.
+	return token, life - min(life/10, 10*time.Second), nil
+}
+
+// refusedBy is what a request comes to whose token could not be had.
+func refusedBy(r *http.Request, err error) (*http.Response, error) {
+	var e *tokenError
+	if !errors.As(err, &e) {
+		return nil, err
+	}
+	switch e.status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return deny(r, http.StatusForbidden, ""), nil
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return deny(r, e.status, e.retryAfter), nil
+	}
+	return nil, err
+}
+
+// deny is a response of our own to r.
+func deny(r *http.Request, status int, retryAfter string) *http.Response {
+	res := &http.Response{
+		Status: http.StatusText(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{}, Body: http.NoBody, Request: r,
+	}
+	if retryAfter != "" {
+		res.Header.Set("Retry-After", retryAfter)
+	}
+	return res
+}
+
+// repositoryOf is the repository that a path on a registry is about, whatever
+// comes before /v2/ there; "" if it is about none.
+func repositoryOf(path string) string {
+	i := strings.Index(path, root)
+	if i < 0 {
+		return ""
+	}
+	p, err := locate(path[i:])
+	if err != nil {
+		return ""
+	}
+	return p.name
+}

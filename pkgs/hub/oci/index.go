@@ -1,0 +1,318 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+)
+
+// digestField says which content an answer has.
+const digestField = "Docker-Content-Digest"
+
+// maxManifest is how large a manifest may be that is read as such: what the
+// specification wants registries to take (4 MiB).
+const maxManifest = 4 << 20
+
+// Rewrite answers /v2/ itself, gives refusals the form that clients print, and
+// leads the next page of a list back to the hub. Content passes as it is, and
+// what a manifest says of other content goes to the ledger.
+func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
+	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		if req.Key.Path == root {
+			return h.greet(req), nil
+		}
+		p, err := locateTarget(req)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := h.get(ctx, next, req, p)
+		if err != nil {
+			return nil, relay(err)
+		}
+		if resp.Entry.Status >= http.StatusBadRequest {
+			return refused(req, resp, p.kind), nil
+		}
+		switch {
+		case p.kind == tags || p.kind == referrers:
+			return paged(req, resp, p), nil
+		case p.kind == manifests && p.digest != "" && acceptOf(req).excludes(resp.Entry.Header.Get("Content-Type")):
+			e := *resp.Entry
+			e.Status = http.StatusNotFound
+			resp.Entry = &e
+			return refused(req, resp, p.kind), nil
+		case p.kind == manifests && !resp.Outcome.Hit && !resp.NoStore && resp.Entry.Status == http.StatusOK:
+			h.ledger.Learn(next, req, resp.Entry, root+anyName+"/"+blobs+"/", h.learn)
+		}
+		return resp, nil
+	})
+}
+
+// get asks next. Clients that resolve a tag by its head ask for the manifest by
+// digest afterwards, and for the tag again when upstream is gone: so a tag is
+// had as a whole.
+func (h *Hub) get(ctx context.Context, next exchange.Source, req *exchange.Request, p place) (*exchange.Response, error) {
+	whole := req
+	if req.Head && p.kind == manifests && p.digest == "" {
+		whole = req.Clone()
+		whole.Head = false
+	}
+	resp, err := next.Get(ctx, whole)
+	if err != nil {
+		return nil, err
+	}
+	if resp.Entry.Status == http.StatusNotFound && resp.Outcome.Collapsed && p.digest != "" {
+		// Another client's repository does not have it; this one's may.
+		resp.Body.Close()
+		if resp, err = next.Get(ctx, whole); err != nil {
+			return nil, err
+		}
+	}
+	if whole != req {
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	}
+	return resp, nil
+}
+
+// greet is what a registry says at /v2/.
+func (h *Hub) greet(req *exchange.Request) *exchange.Response {
+	const text = "{}"
+	now := time.Now
+	if h.options.Now != nil {
+		now = h.options.Now
+	}
+	e := &exchange.Entry{Key: req.Key, Status: http.StatusOK, Size: int64(len(text)), Received: now(), Header: http.Header{
+		"Content-Type": {"application/json"}, "Docker-Distribution-Api-Version": {"registry/2.0"},
+	}}
+	body := strings.NewReader(text)
+	if req.Head {
+		body.Reset("")
+	}
+	return &exchange.Response{Entry: e, Body: io.NopCloser(body), Outcome: exchange.Outcome{Hit: true}}
+}
+
+// relay is an error as clients of registries understand it: one that says "later"
+// is a 429, on which they try again.
+func relay(err error) error {
+	var e *exchange.Error
+	if errors.As(err, &e) && e.Status == http.StatusServiceUnavailable && e.RetryAfter > 0 {
+		return &exchange.Error{Status: http.StatusTooManyRequests, Message: tooMany, RetryAfter: e.RetryAfter, Err: err}
+	}
+	return err
+}
+
+// acceptOf is the set that the client of a request by digest accepts.
+func acceptOf(req *exchange.Request) typeSet {
+	field := req.Header["Accept"]
+	if len(field) == 1 && field[0] == acceptAll {
+		return allTypes
+	}
+	return accepted(field)
+}
+
+// paged is resp with its Link to the next page, if any, leading to the hub. Of
+// the registry's own link, which may be absolute, only the query counts.
+func paged(req *exchange.Request, resp *exchange.Response, p place) *exchange.Response {
+	link := resp.Entry.Header["Link"]
+	if len(link) == 0 {
+		return resp
+	}
+	e := *resp.Entry
+	e.Header = maps.Clone(e.Header)
+	delete(e.Header, "Link")
+	if query, ok := nextPage(link[0]); ok {
+		mount := ""
+		if base, err := url.Parse(req.Client.Base); err == nil {
+			mount = strings.TrimSuffix(base.EscapedPath(), "/")
+		}
+		e.Header["Link"] = []string{"<" + mount + p.String() + "?" + query + `>; rel="next"`}
+	}
+	resp.Entry = &e
+	return resp
+}
+
+// nextPage is the query of a link such as </v2/app/tags/list?last=b&n=2>; rel="next".
+func nextPage(link string) (query string, ok bool) {
+	target, parameters, ok := strings.Cut(link, ">")
+	target, begins := strings.CutPrefix(strings.TrimSpace(target), "<")
+	if !ok || !begins || !strings.Contains(strings.ReplaceAll(parameters, `"`, ""), "rel=next") {
+		return "", false
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		return "", false
+	}
+	query = hub.Query(queryOf(u.RawQuery))
+	return query, query != ""
+}
+
+// Gate stands between cache and registry. What is asked for by digest gets that
+// digest for its validator, from whatever mirror it comes. A tag is resolved by
+// its head; the content is that of the digest.
+func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
+	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		p, err := locateTarget(req)
+		switch {
+		case err != nil:
+			return nil, err
+		case p.digest != "":
+			return h.byDigest(ctx, next, req, p)
+		case p.kind == manifests:
+			return h.byTag(ctx, next, cached, req, p)
+		}
+		return next.Get(ctx, req)
+	})
+}
+
+func (h *Hub) byDigest(ctx context.Context, next exchange.Source, req *exchange.Request, p place) (*exchange.Response, error) {
+	ask := *req
+	if p.kind == manifests {
+		ask.Header = allTypes.header()
+	}
+	if ask.Size == 0 {
+		if f, _ := h.ledger.Lookup(ctx, req.Key); f.Digest == p.digest {
+			ask.Size = f.Size
+		}
+	}
+	resp, err := next.Get(ctx, &ask)
+	if err == nil && resp.Entry.Status == http.StatusOK {
+		resp.Entry = identified(resp.Entry, p.digest)
+	}
+	return resp, err
+}
+
+// byTag asks what the tag is worth now, then for that.
+func (h *Hub) byTag(ctx context.Context, next, cached exchange.Source, req *exchange.Request, p place) (*exchange.Response, error) {
+	ask := *req
+	ask.Head, ask.Validate = true, nil
+	head, err := next.Get(ctx, &ask)
+	if err != nil || head.Entry.Status != http.StatusOK {
+		return head, err
+	}
+	head.Body.Close()
+	digest, ok := strong(head.Entry.Header.Get(digestField))
+	if !ok {
+		return h.whole(ctx, next, req)
+	}
+	e := *identified(head.Entry, digest)
+	e.Key = req.Key
+	if old := req.Validate; old != nil && (old.Digest == digest || old.Proved == digest) {
+		e.Status, e.Size = http.StatusNotModified, old.Size
+		return &exchange.Response{Entry: &e, Body: http.NoBody}, nil
+	}
+	if req.Head {
+		return &exchange.Response{Entry: &e, Body: http.NoBody, NoStore: head.NoStore}, nil
+	}
+	p.reference, p.digest = string(digest), digest
+	content, err := cached.Get(ctx, h.manifest(p, allTypes))
+	if err != nil {
+		return nil, err
+	}
+	if content.Entry.Status != http.StatusOK {
+		// A manifest that the registry has made for who accepts only old types is
+		// to be had by tag alone.
+		content.Body.Close()
+		return h.whole(ctx, next, req)
+	}
+	e.Size, e.Header = content.Entry.Size, identified(content.Entry, digest).Header
+	return &exchange.Response{Entry: &e, Body: content.Body, NoStore: content.NoStore}, nil
+}
+
+// whole gets a tag from a registry that does not say what it is worth.
+func (h *Hub) whole(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	resp, err := next.Get(ctx, req)
+	if err != nil || resp.Entry.Status != http.StatusOK || req.Head {
+		return resp, err
+	}
+	defer resp.Body.Close()
+	bad := func(reason string, err error) error {
+		return &exchange.Error{Status: http.StatusBadGateway, Message: "the registry's manifest cannot be used",
+			Err: fmt.Errorf("%v from %s: %s: %w", req.Key, resp.Entry.Mirror, reason, err)}
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
+	switch {
+	case err != nil:
+		return nil, bad("read", err)
+	case len(text) > maxManifest:
+		return nil, bad("size", fmt.Errorf("more than %d bytes", maxManifest))
+	case !json.Valid(text):
+		return nil, bad("content", errors.New("no JSON"))
+	}
+	digest := exchange.Digest("sha256:")
+	if stated, ok := strong(resp.Entry.Header.Get(digestField)); ok {
+		digest = stated
+	}
+	sum := digest.New()
+	sum.Write(text)
+	got := exchange.NewDigest(digest.Algorithm(), sum.Sum(nil))
+	if digest.Hex() != "" && got != digest {
+		return nil, bad("digest", fmt.Errorf("%s where %s was stated", got, digest))
+	}
+	e := *identified(resp.Entry, got)
+	e.Size = int64(len(text))
+	return &exchange.Response{Entry: &e, Body: io.NopCloser(bytes.NewReader(text)), NoStore: resp.NoStore}, nil
+}
+
+// identified is e as the entry of what digest names. How often the hub may still
+// ask the registry is no client's business.
+func identified(e *exchange.Entry, digest exchange.Digest) *exchange.Entry {
+	c := *e
+	c.Header = maps.Clone(e.Header)
+	if c.Header == nil {
+		c.Header = http.Header{}
+	}
+	for name := range c.Header {
+		if strings.HasPrefix(name, "Ratelimit-") {
+			delete(c.Header, name)
+		}
+	}
+	c.Header[digestField] = []string{string(digest)}
+	c.Header["Etag"] = []string{`"` + string(digest) + `"`}
+	return &c
+}
+
+// A descriptor is how manifests refer to content.
+type descriptor struct {
+	Digest string
+	Size   int64
+}
+
+// learn teaches what a manifest or an index refers to.
+func (h *Hub) learn(r io.Reader, teach func(path string, f exchange.Fact)) error {
+	var m struct {
+		Config, Subject          *descriptor
+		Layers, Blobs, Manifests []descriptor
+	}
+	if err := json.NewDecoder(io.LimitReader(r, maxManifest)).Decode(&m); err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	tell := func(kind string, all ...descriptor) {
+		for _, d := range all {
+			if digest, ok := strong(d.Digest); ok && d.Size > 0 {
+				p := place{name: anyName, kind: kind, reference: d.Digest}
+				teach(p.String(), exchange.Fact{Size: d.Size, Digest: digest})
+			}
+		}
+	}
+	if m.Config != nil {
+		tell(blobs, *m.Config)
+	}
+	if m.Subject != nil {
+		tell(manifests, *m.Subject)
+	}
+	tell(blobs, m.Layers...)
+	tell(blobs, m.Blobs...)
+	tell(manifests, m.Manifests...)
+	return nil
+}
