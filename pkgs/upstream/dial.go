@@ -156,6 +156,10 @@ func (m *mirror) connect() error {
 		}
 	}
 	m.own, m.away = m.transport(own, away), m.transport(away, away)
+	m.home = m.own
+	if m.Wrap != nil {
+		m.home = m.Wrap(wrapped{m})
+	}
 	return nil
 }
 

@@ -132,19 +132,15 @@ func (m *mirror) hop(ctx context.Context, method string, u *url.URL, h http.Head
 	if post != nil {
 		request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(post)), int64(len(post))
 	}
-	proxy, err := m.proxy(request)
+	ctx, err := m.routed(ctx, request, self, trusted)
 	if err != nil {
-		return nil, fmt.Errorf("proxy: %w", err)
-	}
-	if proxy != nil && !self && !trusted && m.guard.private(u) {
-		return nil, &policyError{"redirect to " + u.Host + ", which is not public"}
+		return nil, err
 	}
 	var connection *tap
-	ctx = context.WithValue(ctx, routeKey{}, route{proxy, proxy != nil && u.Scheme == "https", trusted})
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { connection, _ = info.Conn.(*tap) },
 	})
-	transport := m.own
+	transport := m.home
 	if !self {
 		transport = m.away
 	}
@@ -161,6 +157,33 @@ func (m *mirror) hop(ctx context.Context, method string, u *url.URL, h http.Head
 		named = append(named, connection.named()...)
 	}
 	return &response{res, named}, nil
+}
+
+// routed is ctx with the route of a request.
+func (m *mirror) routed(ctx context.Context, r *http.Request, self, trusted bool) (context.Context, error) {
+	proxy, err := m.proxy(r)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	if proxy != nil && !self && !trusted && m.guard.private(r.URL) {
+		return nil, &policyError{"hop to " + r.URL.Host + ", which is not public"}
+	}
+	return context.WithValue(ctx, routeKey{}, route{proxy, proxy != nil && r.URL.Scheme == "https", trusted}), nil
+}
+
+// wrapped is a mirror's transports as [Mirror.Wrap] sees them.
+type wrapped struct{ *mirror }
+
+// RoundTrip sends r to the mirror, or to another host as a redirect would lead there.
+func (w wrapped) RoundTrip(r *http.Request) (*http.Response, error) {
+	if originOf(r.URL) == w.origin {
+		return w.own.RoundTrip(r)
+	}
+	ctx, err := w.routed(r.Context(), r, false, false)
+	if err != nil {
+		return nil, err
+	}
+	return w.away.RoundTrip(r.WithContext(ctx))
 }
 
 // proxy is where a request goes through, nil for straight to its host.
