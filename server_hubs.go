@@ -17,6 +17,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/files"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/gomod"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/oci"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/upstream"
 )
@@ -31,6 +32,7 @@ type module struct {
 // hubs is the table of hub types.
 var hubs = map[HubType]module{
 	HubFiles: {"plain trees of files: distributions, releases, images", 0, newFiles},
+	HubOCI:   {"container registries", oci.TagTTL, newOCI},
 	"go":     {"Go modules and checksum databases", 5 * time.Minute, newGo},
 }
 
@@ -48,6 +50,10 @@ func newGo(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 		opts.Sumdb = append(opts.Sumdb, db.Name)
 	}
 	return gomod.New(o, opts)
+}
+
+func newOCI(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return oci.New(o, l), nil
 }
 
 // A mounted is a hub with its mirrors, as far as it does not depend on the mount.
@@ -132,6 +138,9 @@ func (s *Server) upstreams(m *mounted, o Options, via string) (exchange.Source, 
 		var err error
 		if mirrors[i], err = newMirror(&m.config.Upstream[i]); err != nil {
 			return nil, fmt.Errorf("upstream[%d]: %w", i, err)
+		}
+		if m.config.Module() == HubOCI {
+			mirrors[i].Wrap = oci.Authorize(m.config.Options.AuthHosts, o.Now)
 		}
 	}
 	main, err := group(mirrors)
