@@ -34,6 +34,7 @@ func TestE2E(t *testing.T) {
 		{"dnf", testDnf},
 		{"pacman", testPacman},
 		{"apk", testApk},
+		{"go", testGo},
 		{"nginx", testNginx},
 		{"kill", testKill},
 		{"kill under load", testKillUnderLoad},
