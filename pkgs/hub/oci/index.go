@@ -40,18 +40,18 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		if err != nil {
 			return nil, relay(err)
 		}
-		if resp.Entry.Status >= http.StatusBadRequest {
-			return refused(req, resp, p.kind), nil
+		status := resp.Entry.Status
+		if p.kind == manifests && p.digest != "" && acceptOf(req).excludes(resp.Entry.Header.Get("Content-Type")) {
+			status = http.StatusNotFound
+		}
+		if status >= http.StatusBadRequest {
+			resp.Body.Close()
+			return nil, refused(status, p.kind)
 		}
 		switch {
 		case p.kind == tags || p.kind == referrers:
 			return paged(req, resp, p), nil
-		case p.kind == manifests && p.digest != "" && acceptOf(req).excludes(resp.Entry.Header.Get("Content-Type")):
-			e := *resp.Entry
-			e.Status = http.StatusNotFound
-			resp.Entry = &e
-			return refused(req, resp, p.kind), nil
-		case p.kind == manifests && !resp.Outcome.Hit && !resp.NoStore && resp.Entry.Status == http.StatusOK:
+		case p.kind == manifests && status == http.StatusOK && !resp.Outcome.Hit && !resp.NoStore:
 			h.ledger.Learn(next, req, resp.Entry, root+anyName+"/"+blobs+"/", h.learn)
 		}
 		return resp, nil

@@ -310,6 +310,8 @@ func TestRewrite(t *testing.T) {
 			var e *exchange.Error
 			if errors.As(err, &e) {
 				assert.Equal(t, c.status, e.Status)
+				_, text := h.Refusal(e.Status, e.Message)
+				assert.Contains(t, string(text), c.body)
 				return
 			}
 			require.NoError(t, err)

@@ -1,9 +1,7 @@
 package oci
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strconv"
 
@@ -34,9 +32,6 @@ var codes = map[string]string{
 func refusal(status int, message string) error {
 	return &exchange.Error{Status: status, Message: message}
 }
-
-// UnknownName is the error of a name that no hub has.
-func UnknownName() error { return refusal(http.StatusNotFound, nameUnknown) }
 
 // Refusal is an error in the form of the specification, which clients print.
 func (h *Hub) Refusal(status int, message string) (contentType string, body []byte) {
@@ -79,30 +74,20 @@ func Refusal(status int, message string) (contentType string, body []byte) {
 	return "application/json", append(body, '\n')
 }
 
-// refused is the answer of a registry that has refused, in our words: its own
-// may be a web page, or ask the client for credentials that are the hub's.
-func refused(req *exchange.Request, resp *exchange.Response, kind string) *exchange.Response {
-	resp.Body.Close()
-	status, message := resp.Entry.Status, ""
+// refused is a registry's refusal in our words: its own may be a web page, or ask
+// the client for credentials that are the hub's.
+func refused(status int, kind string) error {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		status, message = http.StatusForbidden, denied
+		return refusal(http.StatusForbidden, denied)
 	case http.StatusNotFound, http.StatusGone:
-		status = http.StatusNotFound
 		switch kind {
 		case manifests, referrers:
-			message = manifestUnknown
+			return refusal(http.StatusNotFound, manifestUnknown)
 		case blobs:
-			message = blobUnknown
-		default:
-			message = nameUnknown
+			return refusal(http.StatusNotFound, blobUnknown)
 		}
+		return refusal(http.StatusNotFound, nameUnknown)
 	}
-	contentType, text := Refusal(status, message)
-	e := *resp.Entry
-	e.Status, e.Size, e.Header = status, int64(len(text)), http.Header{"Content-Type": {contentType}}
-	if req.Head {
-		text = nil
-	}
-	return &exchange.Response{Entry: &e, Body: io.NopCloser(bytes.NewReader(text)), Outcome: resp.Outcome}
+	return refusal(status, "")
 }
