@@ -183,8 +183,8 @@ func TestRegistries(t *testing.T) {
 		{"by both", "/v2/two/team/app/manifests/1?ns=also.example.org", "two", "/v2/team/app/manifests/1"},
 		{"by mount", "/two/v2/team/app/manifests/1", "two", "/v2/team/app/manifests/1"},
 		{"registry before name", "/v2/one/app/manifests/1?ns=also.example.org", "two", "/v2/one/app/manifests/1"},
-		{"unknown", "/v2/library/x/manifests/1", "", ""},
-		{"unknown registry", "/v2/library/x/manifests/1?ns=x.example.org", "", ""},
+		{"unknown, which a registry says best", "/v2/library/x/manifests/1", "one", "/v2/library"},
+		{"unknown registry", "/v2/library/x/manifests/1?ns=x.example.org", "one", "/v2/library"},
 		{"another version", "/v22/one/x", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) { check(t, c.asked, c.hub, c.seen) })
@@ -192,7 +192,7 @@ func TestRegistries(t *testing.T) {
 	add("three", HubOptions{Default: true})
 	check(t, "/v2/", "three", "/v2/")
 	check(t, "/v2/library/x/manifests/1", "three", "/v2/library/x/manifests/1")
-	check(t, "/v2/library/x/manifests/1?ns=x.example.org", "", "")
+	check(t, "/v2/library/x/manifests/1?ns=x.example.org", "three", "/v2/library")
 }
 
 // A moody hub fails as it is asked to.

@@ -37,7 +37,7 @@ func (t *registries) add(to *target) {
 	}
 }
 
-// find is the hub that answers r, and the URL as it sees it; nil if it is for none.
+// find is the hub that answers r, and the URL as it sees it; nil if r is for no registry.
 func (t *registries) find(r *http.Request) (to *target, u *url.URL) {
 	if t.first == nil {
 		return nil, nil
@@ -63,7 +63,7 @@ func (t *registries) find(r *http.Request) (to *target, u *url.URL) {
 	case ns == "" && t.standard != nil:
 		return t.standard, r.URL
 	}
-	return nil, nil
+	return t.first, stripped(r.URL, "/v2/"+name, false) // of which any registry says that there is no such thing
 }
 
 // withoutNS is u without the parameter ns, which is for us.
