@@ -63,7 +63,7 @@ func (t *registries) find(r *http.Request) (to *target, u *url.URL) {
 	case ns == "" && t.standard != nil:
 		return t.standard, r.URL
 	}
-	return t.first, stripped(r.URL, "/v2/"+name, false) // of which any registry says that there is no such thing
+	return t.first, withoutNS(stripped(r.URL, "/v2/"+name, false)) // of which any registry says that there is no such thing
 }
 
 // withoutNS is u without the parameter ns, which is for us.
