@@ -17,7 +17,9 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/files"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/gomod"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/npm"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/oci"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pypi"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/upstream"
 )
@@ -33,7 +35,13 @@ type module struct {
 var hubs = map[HubType]module{
 	HubFiles: {"plain trees of files: distributions, releases, images", 0, newFiles},
 	HubOCI:   {"container registries", oci.TagTTL, newOCI},
+	"npm":    {"npm registries", 5 * time.Minute, newNPM},
+	"pypi":   {"Python package indexes", 10 * time.Minute, newPyPI},
 	"go":     {"Go modules and checksum databases", 5 * time.Minute, newGo},
+	"apt":    {"Debian-style repositories", 5 * time.Minute, newApt},
+	"rpm":    {"RPM repositories", 5 * time.Minute, newRPM},
+	"apk":    {"Alpine's repositories", 5 * time.Minute, newApk},
+	"pacman": {"pacman's repositories", 5 * time.Minute, newPacman},
 }
 
 // defaultHub is the name of the hub that the configuration's first sections
@@ -55,6 +63,10 @@ func newGo(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 func newOCI(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return oci.New(o, l), nil
 }
+
+func newNPM(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return npm.New(o, l) }
+
+func newPyPI(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return pypi.New(o, l) }
 
 // A mounted is a hub with its mirrors, as far as it does not depend on the mount.
 type mounted struct {
