@@ -126,6 +126,7 @@ func TestConnectionFieldWithClose(t *testing.T) { // B34: net/http forgets the l
 		o := Options{Mirrors: mirrors(t, s.URL)}
 		g := join(t, o)
 		g.mirrors[0].own = g.mirrors[0].transport(s.Client().Transport.(*http.Transport).TLSClientConfig, nil)
+		g.mirrors[0].home = g.mirrors[0].own
 		res, _ := get(t, g, request("/a"))
 		assert.Equal(t, "a", res.Entry.Header.Get("X-Foo"))
 		assert.Empty(t, res.Entry.Header.Get("X-Private"))

@@ -80,21 +80,16 @@ func choose(records []Record, now time.Time, width int, size float64, b *budget)
 // one that is not known at all stands behind the best of those that are, and
 // before those that are much worse.
 func expect(records []Record, now time.Time, size float64) []time.Duration {
-	var rates []float64
+	var fastest float64 // also the hope for those whose rate is not known, so that it will be
 	for _, r := range records {
 		if r.rated() {
-			rates = append(rates, r.Rate)
+			fastest = max(fastest, r.Rate)
 		}
-	}
-	var usual float64
-	if len(rates) > 0 {
-		slices.Sort(rates)
-		usual = rates[len(rates)/2]
 	}
 	costs := make([]time.Duration, len(records))
 	var best time.Duration
 	for i, r := range records {
-		costs[i] = r.cost(size, usual)
+		costs[i] = r.cost(size, fastest)
 		if r.known(now) && (best == 0 || costs[i] < best) {
 			best = costs[i]
 		}

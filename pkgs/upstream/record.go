@@ -35,6 +35,7 @@ type Record struct {
 const (
 	halfLife  = 10 * time.Minute // of what a record knows
 	maxWeight = 8                // older heads count no more than this many
+	errorLike = 1.0 / 32         // how much of the share of errors the last request is
 	enough    = 2.5              // heads, until a mirror is known
 
 	tripAt    = 3 // failures in a row open a breaker
@@ -177,7 +178,7 @@ func (r Record) sample(d time.Duration, weight float64) Record {
 // nobody is judged for long by that.
 func (r Record) failed(now time.Time, witness bool) Record {
 	r = r.aged(now)
-	r.Errors += (1 - r.Errors) / maxWeight
+	r.Errors += (1 - r.Errors) * errorLike
 	if r.Failures++; r.Failures == 1 {
 		r.Since = now
 	}
@@ -210,7 +211,7 @@ func (r Record) trip() time.Duration {
 // lacks notes that the mirror does not have what another one has.
 func (r Record) lacks(now time.Time) Record {
 	r = r.aged(now)
-	r.Errors += (1 - r.Errors) / maxWeight
+	r.Errors += (1 - r.Errors) * errorLike
 	return r
 }
 
