@@ -10,8 +10,7 @@
 package apt
 
 import (
-	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"path"
 	"strings"
@@ -29,20 +28,35 @@ const (
 	otherTTL = time.Hour
 )
 
+// Options of a [Hub].
+type Options = hub.GenerationOptions
+
 // A Hub is one tree of repositories. It is safe for concurrent use.
 type Hub struct {
-	opts   hub.Options
-	ledger *ledger.Ledger
+	opts        hub.Options
+	ledger      *ledger.Ledger
+	generations *hub.Generations
 }
 
-var _ hub.Hub = (*Hub)(nil)
+var (
+	_ hub.Hub        = (*Hub)(nil)
+	_ hub.Gatekeeper = (*Hub)(nil)
+)
 
 // New makes a hub. A nil ledger learns nothing.
-func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
+func New(o hub.Options, l *ledger.Ledger, opts Options) (*Hub, error) {
 	if o.Name == "" {
-		return nil, fmt.Errorf("apt: no name")
+		return nil, errors.New("apt: no name")
 	}
-	return &Hub{opts: o, ledger: l}, nil
+	h := &Hub{opts: o, ledger: l}
+	h.generations = hub.NewGenerations(&h.opts, hub.Format{
+		Companions: companions,
+		Read:       readRoot,
+		Agrees:     agrees,
+		Request:    func(p string) *exchange.Request { return h.request(p, p) },
+		Member:     member,
+	}, opts)
+	return h, nil
 }
 
 // Parse knows every path; no field of the client's and no query counts.
@@ -196,15 +210,4 @@ func byHash(p string) (exchange.Digest, bool) {
 // algorithms are those of a Release, by its fields' names, strongest first.
 var algorithms = []struct{ name, prefix string }{
 	{"SHA512", "sha512:"}, {"SHA256", "sha256:"}, {"SHA1", "sha1:"}, {"MD5Sum", "md5:"},
-}
-
-// Rewrite learns from the indexes that pass by.
-func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
-	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-		resp, err := next.Get(ctx, req)
-		if err == nil {
-			h.learn(next, req, resp, req.Key.Path)
-		}
-		return resp, err
-	})
 }

@@ -9,7 +9,7 @@ package pacman
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"path"
 	"strings"
@@ -28,20 +28,32 @@ const (
 	otherTTL = time.Hour
 )
 
+// Options of a [Hub].
+type Options = hub.GenerationOptions
+
 // A Hub is one tree of repositories. It is safe for concurrent use.
 type Hub struct {
-	opts   hub.Options
-	ledger *ledger.Ledger
+	opts        hub.Options
+	ledger      *ledger.Ledger
+	generations *hub.Generations
 }
 
-var _ hub.Hub = (*Hub)(nil)
+var (
+	_ hub.Hub        = (*Hub)(nil)
+	_ hub.Gatekeeper = (*Hub)(nil)
+)
 
 // New makes a hub. A nil ledger learns nothing.
-func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
+func New(o hub.Options, l *ledger.Ledger, opts Options) (*Hub, error) {
 	if o.Name == "" {
-		return nil, fmt.Errorf("pacman: no name")
+		return nil, errors.New("pacman: no name")
 	}
-	return &Hub{opts: o, ledger: l}, nil
+	h := &Hub{opts: o, ledger: l}
+	h.generations = hub.NewGenerations(&h.opts, hub.Format{
+		Companions: companions,
+		Request:    func(p string) *exchange.Request { return h.request(p, p) },
+	}, opts)
+	return h, nil
 }
 
 // Parse knows every path; no field of the client's and no query counts.
@@ -127,10 +139,32 @@ func nameVersion(s string) (name, version string) {
 	return "", ""
 }
 
-// Rewrite learns from the databases that pass by.
+// companions are the signature of a database. The two databases of a repository
+// are sets of their own: no client compares them.
+func companions(root string) (paths []string, ok bool) {
+	if !isDatabase(root) {
+		return nil, false
+	}
+	return []string{root + ".sig"}, true
+}
+
+// Gate publishes databases.
+func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
+	return h.generations.Gate(next, cached)
+}
+
+// Rewrite gives a signature as it came with the client's database, and learns
+// from databases.
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-		resp, err := next.Get(ctx, req)
+		root, signed := strings.CutSuffix(req.Key.Path, ".sig")
+		switch {
+		case !isDatabase(root):
+			return next.Get(ctx, req)
+		case signed:
+			return h.generations.Companion(ctx, next, req, root, false)
+		}
+		resp, err := h.generations.Root(ctx, next, req)
 		if err == nil {
 			h.learn(next, req, resp)
 		}

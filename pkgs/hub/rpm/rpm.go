@@ -9,8 +9,7 @@
 package rpm
 
 import (
-	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"path"
 	"strings"
@@ -28,20 +27,39 @@ const (
 	otherTTL = time.Hour
 )
 
-// A Hub is one tree of repositories. It is safe for concurrent use.
-type Hub struct {
-	opts   hub.Options
-	ledger *ledger.Ledger
+// Options of a [Hub].
+type Options struct {
+	hub.GenerationOptions
+	Pass bool // metalinks and lists of mirrors come as the mirror has them
 }
 
-var _ hub.Hub = (*Hub)(nil)
+// A Hub is one tree of repositories. It is safe for concurrent use.
+type Hub struct {
+	opts        hub.Options
+	ledger      *ledger.Ledger
+	links       *hub.Links
+	pass        bool
+	generations *hub.Generations
+}
+
+var (
+	_ hub.Hub        = (*Hub)(nil)
+	_ hub.Gatekeeper = (*Hub)(nil)
+)
 
 // New makes a hub. A nil ledger learns nothing.
-func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
+func New(o hub.Options, l *ledger.Ledger, opts Options) (*Hub, error) {
 	if o.Name == "" {
-		return nil, fmt.Errorf("rpm: no name")
+		return nil, errors.New("rpm: no name")
 	}
-	return &Hub{opts: o, ledger: l}, nil
+	h := &Hub{opts: o, ledger: l, links: hub.NewLinks(o.Mirrors, nil), pass: opts.Pass}
+	h.generations = hub.NewGenerations(&h.opts, hub.Format{
+		Companions: companions,
+		Read:       readRoot,
+		Request:    func(p string) *exchange.Request { return h.request(p, p, "") },
+		Member:     member,
+	}, opts.GenerationOptions)
+	return h, nil
 }
 
 // Parse knows every path. The query counts for lists of mirrors alone. Of the
@@ -131,15 +149,4 @@ func nameVersion(base string) (name, version string) {
 		}
 	}
 	return "", ""
-}
-
-// Rewrite learns from the indexes that pass by.
-func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
-	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-		resp, err := next.Get(ctx, req)
-		if err == nil {
-			h.learn(next, req, resp)
-		}
-		return resp, err
-	})
 }

@@ -1,0 +1,488 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+)
+
+// A gate is the end of Generations below the cache.
+type gate struct {
+	*Generations
+	next, cached exchange.Source
+}
+
+// A companion is what was fetched with a root.
+type companion struct {
+	entry   *exchange.Entry
+	content []byte
+	noStore bool
+}
+
+func (c *companion) response() *exchange.Response {
+	return &exchange.Response{Entry: c.entry, Body: buffered(c.content), NoStore: c.noStore}
+}
+
+// ofRoot begins the variant of a companion's key; the digest of its root follows.
+const ofRoot = "of "
+
+// companionOf is the request for the companion of a root.
+func companionOf(req *exchange.Request, root exchange.Digest) *exchange.Request {
+	req = req.Clone()
+	req.Key.Variant = ofRoot + string(root)
+	req.Policy.Class = freshness.Immutable
+	return req
+}
+
+// Errors that let a root wait.
+var (
+	errOlder    = errors.New("older than what is published")
+	errMixed    = errors.New("the mirror is being updated")
+	errTooLarge = errors.New("larger than a root may be")
+)
+
+// Gate is a [Gatekeeper]'s: what it answers to the cache's question for a root is
+// published. A root that is older than the published one, that does not agree
+// with its companions, or whose members in use cannot be had is answered 304:
+// the published one stays. Whatever is not a root passes.
+func (g *Generations) Gate(next, cached exchange.Source) exchange.Source {
+	t := &gate{g, next, cached}
+	return exchange.SourceFunc(t.get)
+}
+
+func (t *gate) get(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+	if req.Origin != "" || req.Head || req.Policy.Class == freshness.Passthrough {
+		return t.next.Get(ctx, req)
+	}
+	if digest, ok := strings.CutPrefix(req.Key.Variant, ofRoot); ok {
+		return t.companion(ctx, req, exchange.Digest(digest))
+	}
+	if companions, ok := t.format.Companions(req.Key.Path); ok && req.Key.Variant == "" {
+		return t.renew(ctx, req, companions)
+	}
+	return t.next.Get(ctx, req)
+}
+
+// maxRounds is how often upstream is asked for a root that can be published.
+const maxRounds = 4
+
+// renew asks for a root until there is one to publish.
+func (t *gate) renew(ctx context.Context, req *exchange.Request, companions []string) (*exchange.Response, error) {
+	root, old := req.Key.Path, req.Validate
+	avoid := t.avoid(root, old)
+	var last error
+	for round := 0; round < maxRounds; round++ {
+		ask := *req
+		ask.Avoid = slices.Concat(req.Avoid, avoid)
+		resp, err := t.next.Get(ctx, &ask)
+		if len(avoid) > 0 && (err != nil || resp.Entry.Status >= http.StatusBadRequest) && ctx.Err() == nil {
+			// The others have no answer, or none that counts without those left out.
+			if err == nil {
+				resp.Body.Close()
+			}
+			avoid = nil
+			if last != nil {
+				break
+			}
+			continue
+		}
+		if err != nil || resp.Entry.Status != http.StatusOK {
+			return resp, err
+		}
+		out, err := t.admit(ctx, req, resp, companions)
+		if err == nil {
+			return out, nil
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		t.log.WarnContext(ctx, "root not published", "hub", t.hub, "key", root, "mirror", resp.Entry.Mirror, "err", err)
+		var waits *waiting
+		if errors.As(err, &waits) {
+			return t.unchanged(req, retryTime), nil
+		}
+		if last = err; errors.Is(err, errOlder) {
+			t.fellBehind(root, resp.Entry.Mirror)
+		}
+		if avoid = t.avoid(root, nil); !errors.Is(err, errMixed) {
+			avoid = append(avoid, resp.Entry.Mirror)
+		}
+	}
+	switch {
+	case last == nil:
+		return t.next.Get(ctx, req)
+	case old != nil && errors.Is(last, errOlder):
+		return t.unchanged(req, 0), nil
+	case old != nil:
+		return t.unchanged(req, retryTime), nil
+	case errors.Is(last, errMixed):
+		return nil, &exchange.Error{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second,
+			Message: "the mirrors are being updated", Err: last}
+	}
+	return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has an index that can be read", Err: last}
+}
+
+// unchanged is a 304 of our own. The entry that it freshens is looked at again
+// after retry, if that is not 0 and sooner than its policy says.
+func (t *gate) unchanged(req *exchange.Request, retry time.Duration) *exchange.Response {
+	now := t.now()
+	received := now
+	if ttl := req.Policy.TTL; retry > 0 && ttl > retry && ttl != freshness.Forever {
+		received = now.Add(retry - ttl)
+	}
+	return &exchange.Response{Body: http.NoBody, Entry: &exchange.Entry{
+		Key: req.Key, Status: http.StatusNotModified, Header: http.Header{}, Size: req.Validate.Size,
+		Mirror: req.Validate.Mirror, Requested: received, Received: received,
+	}}
+}
+
+// waiting says that a root waits for its members.
+type waiting struct{ err error }
+
+func (w *waiting) Error() string { return "waits for its members: " + w.err.Error() }
+func (w *waiting) Unwrap() error { return w.err }
+
+// admit decides on an answer that may be a new root, which it takes over.
+func (t *gate) admit(ctx context.Context, req *exchange.Request, resp *exchange.Response, companions []string) (*exchange.Response, error) {
+	select {
+	case t.reading <- struct{}{}:
+		defer func() { <-t.reading }()
+	case <-ctx.Done():
+		resp.Body.Close()
+		return nil, context.Cause(ctx)
+	}
+	content, err := io.ReadAll(io.LimitReader(resp.Body, maxRoot+1))
+	switch {
+	case err != nil:
+		resp.Body.Close()
+		return nil, fmt.Errorf("read %v: %w", req.Key, err)
+	case len(content) > maxRoot && t.format.Read == nil:
+		resp.Body = rest{io.MultiReader(bytes.NewReader(content), resp.Body), resp.Body}
+		return resp, nil // it is not looked into, and its companions are by themselves
+	}
+	resp.Body.Close()
+	if len(content) > maxRoot {
+		return nil, errTooLarge
+	}
+	sum := sha256.Sum256(content)
+	digest := exchange.NewDigest("sha256", sum[:])
+	e := *resp.Entry
+	e.Size, e.Digest = int64(len(content)), digest
+	if old := req.Validate; old != nil && old.Digest == digest {
+		// The same bytes, maybe from elsewhere: what is stored keeps its validators.
+		same := t.unchanged(req, 0)
+		if e.Mirror == old.Mirror {
+			same.Entry.Header = e.Header
+		}
+		same.Entry.Requested, same.Entry.Received = e.Requested, e.Received
+		return same, nil
+	}
+	root, err := t.parse(&e, bytes.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	if published := t.published(ctx, req); published != nil && root.Order != 0 && root.Order < published.Order {
+		return nil, errOlder
+	}
+	gen := t.keep(req.Key.Path, digest, root)
+	with, err := t.fetchCompanions(ctx, req, &e, root, companions)
+	if err == nil {
+		err = t.fetchMembers(ctx, gen)
+	}
+	if err != nil && ctx.Err() == nil && t.overdue(req, err) {
+		t.log.WarnContext(ctx, "root published without all that belongs to it", "hub", t.hub, "key", req.Key.Path, "mirror", e.Mirror, "err", err)
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.publish(ctx, gen, with)
+	return &exchange.Response{Entry: &e, Body: buffered(content), Unproven: resp.Unproven, NoStore: resp.NoStore}, nil
+}
+
+// published is what the entry that req validates says. It must not wait for the
+// flight that it runs in.
+func (t *gate) published(ctx context.Context, req *exchange.Request) *Root {
+	old := req.Validate
+	if old == nil {
+		return nil
+	}
+	if gen := t.read(req.Key.Path, old.Digest); gen != nil {
+		return gen.Root
+	}
+	if t.format.Read == nil {
+		root, _ := t.parse(old, nil)
+		return root
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	stored := *req
+	stored.Validate, stored.Policy = nil, freshness.Policy{TTL: freshness.Forever}
+	resp, err := t.cached.Get(ctx, &stored)
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	if gen := t.generation(resp); gen != nil && gen.Digest == old.Digest {
+		return gen.Root
+	}
+	return nil
+}
+
+// fetchCompanions gets what goes with a root from the mirror that has it, and
+// asks that mirror whether it has it still (PROTOCOLS 0.19).
+func (t *gate) fetchCompanions(ctx context.Context, req *exchange.Request, e *exchange.Entry, root *Root, paths []string) ([]*companion, error) {
+	var all []*companion
+	some := false
+	for _, path := range paths {
+		c, err := t.fetchCompanion(ctx, companionOf(t.format.Request(path), e.Digest), e.Mirror)
+		if err != nil {
+			return nil, err
+		}
+		if c.entry.Status == http.StatusOK {
+			some = true
+			if t.format.Agrees != nil && !t.format.Agrees(root, path, c.content) {
+				return nil, fmt.Errorf("%w: %s does not agree", errMixed, path)
+			}
+		}
+		all = append(all, c)
+	}
+	if !some {
+		return all, nil
+	}
+	return all, t.still(ctx, req, e)
+}
+
+// fetchCompanion gets one companion; one that is not there is an answer too.
+func (t *gate) fetchCompanion(ctx context.Context, req *exchange.Request, mirror string) (*companion, error) {
+	ask := *req
+	ask.Only = mirror
+	resp, err := t.next.Get(ctx, &ask)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errMixed, err)
+	}
+	defer resp.Body.Close()
+	switch status := resp.Entry.Status; status {
+	case http.StatusOK, http.StatusNotFound, http.StatusGone:
+	default:
+		return nil, fmt.Errorf("%w: %s is %d", errMixed, req.Key.Path, status)
+	}
+	content, err := io.ReadAll(io.LimitReader(resp.Body, maxRoot+1))
+	if err == nil && len(content) > maxRoot {
+		err = errTooLarge
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errMixed, err)
+	}
+	e := *resp.Entry
+	e.Key, e.Size = req.Key, int64(len(content))
+	return &companion{entry: &e, content: content, noStore: resp.NoStore}, nil
+}
+
+// still is nil if a mirror has a root as it was a moment ago.
+func (t *gate) still(ctx context.Context, req *exchange.Request, e *exchange.Entry) error {
+	ask := *req
+	ask.Only, ask.Avoid, ask.Validate = e.Mirror, nil, e
+	resp, err := t.next.Get(ctx, &ask)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errMixed, err)
+	}
+	defer resp.Body.Close()
+	switch resp.Entry.Status {
+	case http.StatusNotModified:
+		return nil
+	case http.StatusOK:
+		sum := sha256.New()
+		if _, err := io.Copy(sum, io.LimitReader(resp.Body, maxRoot+1)); err == nil && sumDigest(sum) == e.Digest {
+			return nil
+		}
+	}
+	return errMixed
+}
+
+// companion answers for a companion by itself: one that was fetched with its
+// root just now, or else, since it is lost, from the mirror of its root as long
+// as that is published.
+func (t *gate) companion(ctx context.Context, req *exchange.Request, digest exchange.Digest) (*exchange.Response, error) {
+	t.mu.Lock()
+	c := t.prepared[req.Key]
+	t.mu.Unlock()
+	if c != nil {
+		return c.response(), nil
+	}
+	gone := &exchange.Error{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second,
+		Message: "the index that this belongs to has been replaced"}
+	root := t.rootOf(req.Key.Path, digest)
+	if root == "" {
+		return nil, gone
+	}
+	stored := t.format.Request(root)
+	stored.Policy = freshness.Policy{TTL: freshness.Forever}
+	resp, err := t.cached.Get(ctx, stored)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	if resp.Entry.Status != http.StatusOK || resp.Entry.Digest != digest {
+		return nil, gone
+	}
+	c, err = t.fetchCompanion(ctx, req, resp.Entry.Mirror)
+	if err == nil && c.entry.Status == http.StatusOK {
+		err = t.still(ctx, stored, resp.Entry)
+		if gen := t.read(root, digest); err == nil && gen != nil && t.format.Agrees != nil && !t.format.Agrees(gen.Root, req.Key.Path, c.content) {
+			err = errMixed
+		}
+	}
+	if err != nil {
+		gone.Err = err
+		return nil, gone
+	}
+	return c.response(), nil
+}
+
+// rootOf is the root with this digest that has a companion; "" if none is known.
+func (t *gate) rootOf(companion string, digest exchange.Digest) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for k := range t.roots {
+		if k.digest == digest {
+			if paths, _ := t.format.Companions(k.path); slices.Contains(paths, companion) {
+				return k.path
+			}
+		}
+	}
+	return ""
+}
+
+// fetchMembers makes sure that what clients use of a set can be had as gen has it.
+func (t *gate) fetchMembers(ctx context.Context, gen *Generation) error {
+	var missing error
+	for _, name := range t.hotMembers(gen.Path) {
+		f, ok := gen.Members[name]
+		if !ok {
+			continue // it is no more
+		}
+		if err := t.fetchMember(ctx, t.member(t.format.Request(name), gen.Root, f)); err != nil {
+			missing = errors.Join(missing, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	if missing != nil {
+		return &waiting{missing}
+	}
+	return nil
+}
+
+func (t *gate) fetchMember(ctx context.Context, req *exchange.Request) error {
+	resp, err := t.cached.Get(ctx, req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.Entry.Status != http.StatusOK:
+		return fmt.Errorf("status %d", resp.Entry.Status)
+	case resp.Outcome.Hit && resp.Entry.Digest != "":
+		return nil
+	}
+	_, err = io.Copy(io.Discard, resp.Body) // whose end is its proof
+	return err
+}
+
+// overdue says that a new root has waited for too long, or that there is none to
+// stay in its place; then what belongs to it is left to chance.
+func (t *gate) overdue(req *exchange.Request, err error) bool {
+	if req.Validate == nil {
+		return !errors.Is(err, errMixed)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, now := t.setLocked(req.Key.Path), t.now()
+	if now.Sub(s.last) >= t.hold {
+		s.since = now
+	}
+	s.last = now
+	return now.Sub(s.since) >= t.hold
+}
+
+// publish puts the companions of a generation into the cache, where they are
+// found by the time that its root can be, and begins to count anew.
+func (t *gate) publish(ctx context.Context, gen *Generation, with []*companion) {
+	// A companion's own flight may wait for this one.
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, c := range with {
+		t.mu.Lock()
+		t.prepared[c.entry.Key] = c
+		t.mu.Unlock()
+		req := companionOf(t.format.Request(c.entry.Key.Path), gen.Digest)
+		if resp, err := t.cached.Get(ctx, req); err == nil {
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		t.mu.Lock()
+		delete(t.prepared, c.entry.Key)
+		t.mu.Unlock()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.setLocked(gen.Path)
+	s.current = gen.Digest
+	s.publication++
+	s.since, s.last = time.Time{}, time.Time{}
+}
+
+// avoid are the mirrors that are not asked for a root: those that are behind,
+// and at every other validation the one whose root is published. Without that, a
+// mirror that is fast and never updated would hold all others back (FAULTS B42).
+func (t *gate) avoid(root string, old *exchange.Entry) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, now := t.setLocked(root), t.now()
+	var names []string
+	for name, at := range s.behind {
+		if now.Sub(at) < behindTime {
+			names = append(names, name)
+		} else {
+			delete(s.behind, name)
+		}
+	}
+	if old != nil && old.Mirror != "" && t.mirrors > 1 {
+		if s.validations++; s.validations%2 == 0 && !slices.Contains(names, old.Mirror) {
+			names = append(names, old.Mirror)
+		}
+	}
+	return names
+}
+
+// fellBehind remembers a mirror that has an older root than is published.
+func (t *gate) fellBehind(root, mirror string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.setLocked(root); len(s.behind) < t.mirrors {
+		s.behind[mirror] = t.now()
+	}
+}
+
+// buffered is a body in memory.
+func buffered(content []byte) io.ReadCloser {
+	return struct {
+		io.ReadSeeker
+		io.Closer
+	}{bytes.NewReader(content), io.NopCloser(nil)}
+}
+
+// rest is a body of which some was read.
+type rest struct {
+	io.Reader
+	io.Closer
+}

@@ -1,0 +1,500 @@
+package hub
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+)
+
+// A Format is what a type says of its sets (PROTOCOLS 0.19): a root that lists
+// members, and companions that are only right beside that root. Paths are
+// canonical. Its functions are pure.
+type Format struct {
+	// Companions are the paths that go with a root: signatures as a rule. ok is
+	// false for a path that is no root.
+	Companions func(root string) (paths []string, ok bool)
+
+	// Read reads a root. Nil: it says nothing, and its order is its Last-Modified.
+	Read func(root string, content io.Reader) (*Root, error)
+
+	// Agrees says whether a companion is of the root, as far as its content tells.
+	// Nil: it does not.
+	Agrees func(root *Root, companion string, content []byte) bool
+
+	// Request is what Parse makes of a path.
+	Request func(path string) *exchange.Request
+
+	// Member turns the request of a member's path into one for the content that f
+	// names: with a key that is the content's own. It changes req, which has the
+	// digest and the size already, is immutable, and has the digest as variant.
+	// Nil: that is enough.
+	Member func(req *exchange.Request, root *Root)
+}
+
+// A Root is what the root of a set says.
+type Root struct {
+	Order   int64                    // grows from one generation to the next; 0: it says nothing
+	Expires time.Time                // after it clients refuse it; zero: never
+	ByHash  bool                     // mirrors have members under their digests too
+	Members map[string]exchange.Fact // by path
+}
+
+// A Generation is a root as it was published once, and what it says. It does
+// not change.
+type Generation struct {
+	*Root
+	Path   string          // of the root
+	Digest exchange.Digest // of the root
+
+	names map[exchange.Digest]string // of members
+}
+
+// Name is the path of the member with this digest; "" if there is none.
+func (g *Generation) Name(d exchange.Digest) string { return g.names[d] }
+
+// Generations keep the indexes that clients see coherent (DESIGN decision 6):
+// a root is published when what clients use of its members is at hand, and the
+// path of a member means the content that the published root names.
+//
+// They have two ends. [Generations.Gate] is below the cache and decides what the
+// cache may store as a root: storing it is the publication. Root, Companion and
+// Member are above the cache and answer clients. Between them, what is published
+// is what the cache has; here is only what can be had again from there, within
+// bounds: read roots, the members in use, and which root a client was given last,
+// so that its members come from that one though another is published meanwhile.
+//
+// They are safe for concurrent use.
+type Generations struct {
+	format  Format
+	hub     string
+	mirrors int           // how many there are
+	hold    time.Duration // the longest a new root waits for its members
+	expired bool          // roots past their date are served though nobody can be asked
+	log     *slog.Logger
+	now     func() time.Time
+	reading chan struct{} // a token for each root that is held in memory
+
+	mu       sync.Mutex // guards all that follows; nothing slow is done under it
+	sets     map[string]*set
+	pins     map[pinned]pin
+	roots    map[rootKey]*kept
+	prepared map[exchange.Key]*companion // on their way into the cache
+	clock    int64                       // counts uses of sets and roots
+}
+
+// A set is what is remembered of one, by the path of its root.
+type set struct {
+	used        int64 // by clock
+	current     exchange.Digest
+	publication int                  // counts them
+	hot         map[string]int       // members that clients used, and in which publication
+	since, last time.Time            // a new root has been waiting since, and was looked at last
+	behind      map[string]time.Time // mirrors that had an older root, and when
+	validations int
+	forced      time.Time // the last validation that a missing member made
+}
+
+// A pin is the root that a client was given.
+type pin struct {
+	digest exchange.Digest
+	at     time.Time
+	early  bool     // it was given a companion, and has yet to ask the root
+	with   []string // companions that it was given
+}
+
+type pinned struct {
+	client netip.Addr
+	root   string
+}
+
+type rootKey struct {
+	path   string
+	digest exchange.Digest
+}
+
+type kept struct {
+	generation *Generation
+	used       int64
+}
+
+// Bounds of what is remembered.
+const (
+	maxRoot     = 16 << 20 // bytes of a root that is read (FAULTS B43)
+	maxReading  = 4        // roots in memory at once
+	maxSets     = 256
+	maxHot      = 256 // members of a set
+	maxPins     = 10_000
+	maxRoots    = 48
+	pinTime     = time.Hour        // how long a client may take from a root to its last member
+	earlyTime   = 30 * time.Second // and from a companion to its root
+	behindTime  = 10 * time.Minute // how long a mirror is thought behind
+	forceTime   = 10 * time.Second // between validations that missing members make
+	retryTime   = 30 * time.Second // until a root that was not let through is looked at again
+	defaultHold = 10 * time.Minute
+)
+
+// GenerationOptions are those of a hub.
+type GenerationOptions struct {
+	Hold    time.Duration // the longest a new root waits for its members; 0 is 10 minutes
+	Expired bool          // a root past its date is served though no upstream answers
+}
+
+// NewGenerations makes them for a hub.
+func NewGenerations(o *Options, f Format, g GenerationOptions) *Generations {
+	if g.Hold <= 0 {
+		g.Hold = defaultHold
+	}
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Generations{
+		format: f, hub: o.Name, mirrors: len(o.Mirrors), hold: g.Hold, expired: g.Expired, log: log, now: o.now,
+		reading:  make(chan struct{}, maxReading),
+		sets:     map[string]*set{},
+		pins:     map[pinned]pin{},
+		roots:    map[rootKey]*kept{},
+		prepared: map[exchange.Key]*companion{},
+	}
+}
+
+// Root answers a client that asks for a root, and remembers which one it was given.
+func (g *Generations) Root(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	if p, ok := g.pin(req.Client, req.Key.Path, earlyTime); ok && p.early {
+		req = req.Clone() // it has the signature of what is published
+		req.Policy.TTL = freshness.Forever
+	}
+	resp, err := next.Get(ctx, req)
+	if err != nil || resp.Entry.Status != http.StatusOK || req.Head {
+		return resp, err
+	}
+	gen := g.generation(resp)
+	if gen == nil {
+		return resp, nil
+	}
+	if now := g.now(); resp.Outcome.Stale && !g.expired && !gen.Expires.IsZero() && now.After(gen.Expires) {
+		// Clients take an expired root for an attack, and a 503 for what it is.
+		resp.Body.Close()
+		return nil, &exchange.Error{Status: http.StatusServiceUnavailable, RetryAfter: retryTime,
+			Message: "this index has expired, and no mirror has a newer one"}
+	}
+	g.give(req.Client, req.Key.Path, pin{digest: gen.Digest, at: g.now()})
+	return resp, nil
+}
+
+// Companion answers a client that asks for what goes with a root: the one that
+// was fetched with the root that the client has, or is about to get. Which of
+// the two, a client does not say: who asks for the same one again has begun anew
+// (zypper asks for the signature first), and so has everybody if first is set.
+func (g *Generations) Companion(ctx context.Context, next exchange.Source, req *exchange.Request, root string, first bool) (*exchange.Response, error) {
+	p, given := g.pin(req.Client, root, pinTime)
+	var gen *Generation
+	var err error
+	if given && !first && !slices.Contains(p.with, req.Key.Path) {
+		gen = g.read(root, p.digest)
+	}
+	if gen == nil {
+		gen, err = g.Current(ctx, next, root)
+		p = pin{at: g.now(), early: !first}
+	}
+	if gen == nil {
+		if err != nil {
+			g.log.DebugContext(ctx, "no root for a companion", "hub", g.hub, "key", req.Key.Path, "err", err)
+		}
+		return next.Get(ctx, req)
+	}
+	p.digest, p.with = gen.Digest, append(slices.Clip(p.with), req.Key.Path)
+	g.give(req.Client, root, p)
+	return next.Get(ctx, companionOf(req, gen.Digest))
+}
+
+// Published is the generation that the client was given, or else what is
+// published now: fresh, as far as upstream answers. It is nil without an error if
+// what is published cannot be read; without a root it is [fs.ErrNotExist].
+func (g *Generations) Published(ctx context.Context, next exchange.Source, client exchange.Client, root string) (*Generation, error) {
+	if p, ok := g.pin(client, root, pinTime); ok {
+		if gen := g.read(root, p.digest); gen != nil {
+			return gen, nil
+		}
+	}
+	return g.Current(ctx, next, root)
+}
+
+// Current is Published for nobody in particular.
+func (g *Generations) Current(ctx context.Context, next exchange.Source, root string) (*Generation, error) {
+	return g.ask(ctx, next, g.format.Request(root))
+}
+
+// ask is the generation that req gets.
+func (g *Generations) ask(ctx context.Context, next exchange.Source, req *exchange.Request) (*Generation, error) {
+	resp, err := next.Get(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	switch status := resp.Entry.Status; status {
+	case http.StatusOK:
+		return g.generation(resp), nil
+	case http.StatusNotFound, http.StatusGone:
+		return nil, fs.ErrNotExist
+	default:
+		return nil, &exchange.Error{Status: status}
+	}
+}
+
+// Known is Published as far as memory goes; nil if it is not there.
+func (g *Generations) Known(client exchange.Client, root string) *Generation {
+	if p, ok := g.pin(client, root, pinTime); ok {
+		return g.read(root, p.digest)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.sets[root]; s != nil {
+		return g.readLocked(root, s.current)
+	}
+	return nil
+}
+
+// Knows says whether a root has been seen.
+func (g *Generations) Knows(root string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sets[root] != nil
+}
+
+// Member answers a client that asks for a path which gen may list; ok is false
+// if it does not. used is the request that was sent on, for content.
+func (g *Generations) Member(ctx context.Context, next exchange.Source, req *exchange.Request, gen *Generation) (used *exchange.Request, resp *exchange.Response, ok bool, err error) {
+	f, ok := gen.Members[req.Key.Path]
+	if !ok {
+		return nil, nil, false, nil
+	}
+	used = g.member(req, gen.Root, f)
+	if resp, err = next.Get(ctx, used); err == nil && resp.Entry.Status < http.StatusBadRequest {
+		g.heat(gen.Path, req.Key.Path)
+		return used, resp, true, nil
+	}
+	// The index may be older or newer than the mirrors (PROTOCOLS 0.13).
+	newer := g.Force(ctx, next, gen.Path)
+	if newer == nil || newer.Digest == gen.Digest {
+		return used, resp, true, err
+	}
+	if resp != nil {
+		resp.Body.Close()
+	}
+	_, given := g.pin(req.Client, gen.Path, pinTime)
+	f, ok = newer.Members[req.Key.Path]
+	if given || !ok {
+		return used, nil, true, &exchange.Error{Status: http.StatusServiceUnavailable, RetryAfter: time.Second,
+			Message: "the index that lists this has been replaced", Err: err}
+	}
+	used = g.member(req, newer.Root, f)
+	resp, err = next.Get(ctx, used)
+	return used, resp, true, err
+}
+
+// member is the request for the content of a member, as f names it.
+func (g *Generations) member(req *exchange.Request, root *Root, f exchange.Fact) *exchange.Request {
+	req = req.Clone()
+	req.Digest, req.Size = f.Digest, f.Size
+	req.Key.Variant = string(f.Digest)
+	req.Policy.Class = freshness.Immutable
+	req.Policy.Negative = 0 // it is listed
+	if g.format.Member != nil {
+		g.format.Member(req, root)
+	}
+	return req
+}
+
+// Force validates a root since something that it lists is not there, and
+// returns what is published then. Nil: that was tried a moment ago, or failed.
+func (g *Generations) Force(ctx context.Context, next exchange.Source, root string) *Generation {
+	req := g.format.Request(root)
+	if req.Policy.Class != freshness.Mutable || req.Policy.TTL == freshness.Forever {
+		return nil
+	}
+	g.mu.Lock()
+	s, now := g.setLocked(root), g.now()
+	if now.Sub(s.forced) < forceTime {
+		g.mu.Unlock()
+		return nil
+	}
+	s.forced = now
+	g.mu.Unlock()
+	req.Policy.TTL, req.Policy.StaleWhileRevalidate = 0, 0
+	gen, err := g.ask(ctx, next, req)
+	if err != nil {
+		g.log.DebugContext(ctx, "root not validated", "hub", g.hub, "key", root, "err", err)
+	}
+	return gen
+}
+
+// generation reads the root in resp, whose body stays as it is. Nil: it cannot
+// be known by its digest, or not be read.
+func (g *Generations) generation(resp *exchange.Response) *Generation {
+	key, digest := resp.Entry.Key.Path, resp.Entry.Digest
+	if digest == "" {
+		return nil
+	}
+	if gen := g.read(key, digest); gen != nil {
+		return gen
+	}
+	body, ok := resp.Body.(io.ReadSeeker)
+	if !ok || resp.Entry.Size > maxRoot {
+		return nil
+	}
+	root, err := g.parse(resp.Entry, io.LimitReader(body, maxRoot))
+	if _, e := body.Seek(0, io.SeekStart); err == nil {
+		err = e
+	}
+	if err != nil {
+		g.log.Warn("root cannot be read", "hub", g.hub, "key", key, "mirror", resp.Entry.Mirror, "err", err)
+		return nil
+	}
+	return g.keep(key, digest, root)
+}
+
+// parse reads a root; where the format has no word for it, its date is its order.
+func (g *Generations) parse(e *exchange.Entry, content io.Reader) (*Root, error) {
+	if g.format.Read != nil {
+		return g.format.Read(e.Key.Path, content)
+	}
+	root := &Root{}
+	if t, err := http.ParseTime(e.Header.Get("Last-Modified")); err == nil {
+		root.Order = t.Unix()
+	}
+	return root, nil
+}
+
+// keep remembers a root that was read, and that its set is there.
+func (g *Generations) keep(path string, digest exchange.Digest, root *Root) *Generation {
+	gen := &Generation{Root: root, Path: path, Digest: digest, names: make(map[exchange.Digest]string, len(root.Members))}
+	for name, f := range root.Members {
+		if old, ok := gen.names[f.Digest]; !ok || name < old {
+			gen.names[f.Digest] = name
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.setLocked(path)
+	if len(g.roots) >= maxRoots {
+		var oldest rootKey
+		for k, r := range g.roots {
+			if o := g.roots[oldest]; o == nil || r.used < o.used {
+				oldest = k
+			}
+		}
+		delete(g.roots, oldest)
+	}
+	g.clock++
+	g.roots[rootKey{path, digest}] = &kept{gen, g.clock}
+	return gen
+}
+
+// read is a root that is remembered.
+func (g *Generations) read(path string, digest exchange.Digest) *Generation {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.readLocked(path, digest)
+}
+
+func (g *Generations) readLocked(path string, digest exchange.Digest) *Generation {
+	r := g.roots[rootKey{path, digest}]
+	if r == nil {
+		return nil
+	}
+	g.clock++
+	r.used = g.clock
+	return r.generation
+}
+
+// setLocked is the set of a root, made if it is not there.
+func (g *Generations) setLocked(root string) *set {
+	g.clock++
+	s := g.sets[root]
+	if s == nil {
+		if len(g.sets) >= maxSets {
+			oldest := ""
+			for name, s := range g.sets {
+				if o := g.sets[oldest]; o == nil || s.used < o.used {
+					oldest = name
+				}
+			}
+			delete(g.sets, oldest)
+		}
+		s = &set{hot: map[string]int{}, behind: map[string]time.Time{}}
+		g.sets[root] = s
+	}
+	s.used = g.clock
+	return s
+}
+
+// give remembers which root a client has, and that it is the current one.
+func (g *Generations) give(client exchange.Client, root string, p pin) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.setLocked(root).current = p.digest
+	if !client.Addr.IsValid() {
+		return
+	}
+	if len(g.pins) >= maxPins {
+		looked := 0
+		for k, old := range g.pins { // in random order: whoever is old goes, and somebody in any case
+			if looked++; looked == 1 || p.at.Sub(old.at) >= pinTime {
+				delete(g.pins, k)
+			}
+			if looked == 8 {
+				break
+			}
+		}
+	}
+	g.pins[pinned{client.Addr, root}] = p
+}
+
+// pin is the root that a client was given within a time.
+func (g *Generations) pin(client exchange.Client, root string, within time.Duration) (pin, bool) {
+	if !client.Addr.IsValid() {
+		return pin{}, false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p, ok := g.pins[pinned{client.Addr, root}]
+	return p, ok && g.now().Sub(p.at) < within
+}
+
+// heat remembers that a client has used a member.
+func (g *Generations) heat(root, member string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.setLocked(root)
+	if _, ok := s.hot[member]; ok || len(s.hot) < maxHot {
+		s.hot[member] = s.publication
+	}
+}
+
+// hotMembers are the members that clients have used since the last publication
+// but one.
+func (g *Generations) hotMembers(root string) []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.setLocked(root)
+	var names []string
+	for name, publication := range s.hot {
+		if s.publication-publication > 1 {
+			delete(s.hot, name)
+			continue
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
