@@ -1,0 +1,31 @@
+package cacheproxy
+
+import (
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/apk"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/apt"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pacman"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/rpm"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
+)
+
+// The hubs of distributions have generations, but for apk's, whose index is one by itself.
+
+func newApt(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return apt.New(o, l, apt.Options{Hold: time.Duration(c.Hold), Expired: c.Expired == ExpiredServe})
+}
+
+func newRPM(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return rpm.New(o, l, rpm.Options{
+		GenerationOptions: hub.GenerationOptions{Hold: time.Duration(c.Hold)},
+		Pass:              c.Metalink == MetalinkPass,
+	})
+}
+
+func newApk(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return apk.New(o, l) }
+
+func newPacman(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return pacman.New(o, l, pacman.Options{Hold: time.Duration(c.Hold)})
+}
