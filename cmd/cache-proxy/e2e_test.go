@@ -35,6 +35,8 @@ func TestE2E(t *testing.T) {
 		{"pacman", testPacman},
 		{"apk", testApk},
 		{"go", testGo},
+		{"pypi", testPyPI},
+		{"oci", testOCI},
 		{"nginx", testNginx},
 		{"kill", testKill},
 		{"kill under load", testKillUnderLoad},
