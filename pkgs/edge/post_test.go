@@ -56,12 +56,12 @@ func TestPost(t *testing.T) {
 		require.NoError(t, err)
 		return resp
 	}
-	resp := post("/audit", strings.NewReader("question"))
+	post("/audit", strings.NewReader("question"))
 	assert.Equal(t, "echo question", string(last))
 	assert.Equal(t, freshness.Passthrough, seen.Policy.Class, "whatever the hub says")
 	assert.False(t, seen.Head)
 
-	resp = post("/audit", struct{ io.Reader }{strings.NewReader("chunked")})
+	resp := post("/audit", struct{ io.Reader }{strings.NewReader("chunked")})
 	assert.Equal(t, 200, resp.StatusCode)
 	assert.True(t, resp.Close, "what follows may be a request in disguise (B14)")
 	assert.Equal(t, "chunked", string(seen.Post))
