@@ -188,6 +188,9 @@ func (h *Hub) byDigest(ctx context.Context, next exchange.Source, req *exchange.
 	resp, err := next.Get(ctx, &ask)
 	if err == nil && resp.Entry.Status == http.StatusOK {
 		resp.Entry = identified(resp.Entry, p.digest)
+		// Some registries set a cookie with every answer. What a digest names is
+		// the same for whoever asks, so that keeps nothing from being stored.
+		resp.NoStore = false
 	}
 	return resp, err
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
@@ -187,7 +186,7 @@ func TestTag(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h, f := newHub(), &fake{answers: c.answers}
+			h, f := newHub(t, nil), &fake{answers: c.answers}
 			accept := []string(nil)
 			if c.accept != "" {
 				accept = []string{c.accept}
@@ -221,7 +220,7 @@ func TestByDigest(t *testing.T) {
 	l, err := ledger.Open(ledger.Options{Path: filepath.Join(t.TempDir(), "ledger"), Entries: 1000})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	h := New(hub.Options{Name: "docker", Policies: policies()}, l)
+	h := newHub(t, l)
 	l.Teach(exchange.Key{Hub: "docker", Path: "/v2/_/blobs/" + sha256}, exchange.Fact{Size: 42, Digest: exchange.Digest(sha256)})
 	header := http.Header{"Content-Type": {"x/y"}, "Etag": {`"of-a-bucket"`}, "Ratelimit-Remaining": {"99;w=21600"}}
 	f := &fake{answers: map[string]reply{
@@ -303,7 +302,7 @@ func TestRewrite(t *testing.T) {
 			if c.method == "" {
 				c.method = http.MethodGet
 			}
-			h := newHub()
+			h := newHub(t, nil)
 			req := parse(t, h, c.method, c.target, c.accept)
 			req.Client.Base = "https://proxy.example.org/mount"
 			resp, err := h.Rewrite(&fake{answers: map[string]reply{c.target: c.answer}}).Get(t.Context(), req)
@@ -330,7 +329,7 @@ func TestRewrite(t *testing.T) {
 
 // The head of a tag is had by way of the whole, which is then at hand.
 func TestHeadOfTag(t *testing.T) {
-	h, f := newHub(), &fake{answers: map[string]reply{tagged: {body: image}}}
+	h, f := newHub(t, nil), &fake{answers: map[string]reply{tagged: {body: image}}}
 	resp, err := h.Rewrite(f).Get(t.Context(), parse(t, h, http.MethodHead, tagged))
 	require.NoError(t, err)
 	assert.Empty(t, read(t, resp))
@@ -341,7 +340,7 @@ func TestHeadOfTag(t *testing.T) {
 // Two repositories share a transfer; that one does not have the blob says nothing
 // of the other.
 func TestNotTheOthersAnswer(t *testing.T) {
-	h := newHub()
+	h := newHub(t, nil)
 	asked := 0
 	resp, err := h.Rewrite(exchange.SourceFunc(func(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
 		asked++
@@ -357,7 +356,7 @@ func TestNotTheOthersAnswer(t *testing.T) {
 
 func TestLearn(t *testing.T) {
 	taught := map[string]exchange.Fact{}
-	h := newHub()
+	h := newHub(t, nil)
 	learn := func(text string) error {
 		return h.learn(strings.NewReader(text), func(path string, f exchange.Fact) { taught[path] = f })
 	}
@@ -380,7 +379,7 @@ func TestLearn(t *testing.T) {
 func FuzzLearn(f *testing.F) {
 	f.Add(`{"config":{"digest":"` + sha256 + `","size":1},"layers":[{"digest":"` + sha512 + `","size":2}]}`)
 	f.Add(`{"manifests":[{"digest":"x","size":-1}]}`)
-	h := newHub()
+	h := newHub(f, nil)
 	f.Fuzz(func(t *testing.T, text string) {
 		_ = h.learn(strings.NewReader(text), func(path string, fact exchange.Fact) {
 			if p, err := locate(path); err != nil || p.digest != fact.Digest || fact.Size <= 0 {

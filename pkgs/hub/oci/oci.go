@@ -19,6 +19,7 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -49,8 +50,13 @@ var (
 	_ hub.Gatekeeper = (*Hub)(nil)
 )
 
-// New makes a hub. The ledger may be nil.
-func New(o hub.Options, l *ledger.Ledger) *Hub { return &Hub{options: o, ledger: l} }
+// New makes a hub. A nil ledger learns nothing.
+func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
+	if o.Name == "" {
+		return nil, errors.New("oci: no name")
+	}
+	return &Hub{options: o, ledger: l}, nil
+}
 
 // root is the path by which clients find out that this is a registry.
 const root = "/v2/"

@@ -16,6 +16,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/hubtest"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 var (
@@ -27,10 +28,15 @@ func policies() *hub.Policies {
 	return &hub.Policies{Default: freshness.Policy{TTL: time.Hour, Negative: time.Minute}}
 }
 
-func newHub() *Hub { return New(hub.Options{Name: "docker", Policies: policies()}, nil) }
+func newHub(t testing.TB, l *ledger.Ledger) *Hub {
+	t.Helper()
+	h, err := New(hub.Options{Name: "docker", Policies: policies()}, l)
+	require.NoError(t, err)
+	return h
+}
 
 func TestSuite(t *testing.T) {
-	hubtest.Run(t, newHub(),
+	hubtest.Run(t, newHub(t, nil),
 		hubtest.Sample{Target: "/v2/"},
 		hubtest.Sample{Target: "/v2/library/alpine/manifests/3.22"},
 		hubtest.Sample{Target: "/v2/app/manifests/latest", Header: http.Header{"Accept": {types[dockerManifest].mediaType}}, Forwards: []string{"Accept"}},
@@ -100,7 +106,7 @@ func TestParse(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, c.target, nil)
 			r.Header["Accept"] = c.accept
-			req, err := newHub().Parse(r)
+			req, err := newHub(t, nil).Parse(r)
 			require.NoError(t, err)
 			c.key.Hub = "docker"
 			assert.Equal(t, c.key, req.Key)
@@ -152,7 +158,7 @@ func TestRefusedPaths(t *testing.T) {
 		{"referrers of a tag", "/v2/app/referrers/latest", 400, "DIGEST_INVALID"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newHub()
+			h := newHub(t, nil)
 			req, err := h.Parse(httptest.NewRequest(http.MethodGet, c.path, nil))
 			require.Error(t, err, "%+v", req)
 			var e *exchange.Error
