@@ -61,7 +61,7 @@ func newGo(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 }
 
 func newOCI(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
-	return oci.New(o, l), nil
+	return oci.New(o, l)
 }
 
 func newNPM(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return npm.New(o, l) }
