@@ -6,7 +6,7 @@
 // same in every repository, so there is one object a hub for each, stored under
 // the name "_", which no repository can have. A tag is worth a digest: to
 // validate it the registry is asked for the head alone, which the large ones do
-// not count as a pull, and the manifest comes by its digest (index.go).
+// not count as a pull, and the manifest comes by its digest (gate.go).
 //
 // Bodies are never changed, since clients know them by digest. What manifests
 // say of sizes goes to the ledger.
