@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
 
 // firsts are the times to the first byte of n requests, sorted. Between them it pauses.
@@ -224,5 +226,47 @@ func TestNameThatDoesNotResolve(t *testing.T) { // F41
 		assert.Equal(t, "closed", g.Stats().Mirrors[0].Breaker)
 		_, text := get(t, g, request("/a"))
 		assert.Equal(t, "0", text)
+	})
+}
+
+func TestOnlyItsOwnMirrorVouches(t *testing.T) { // for an entry without a strong validator
+	synctest.Test(t, func(t *testing.T) {
+		well := func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("If-None-Match") != "" {
+				w.WriteHeader(304)
+			}
+		}
+		g := bubble(t, Options{}, late(20*time.Millisecond, well), late(30*time.Millisecond, well), late(10*time.Millisecond, well))
+		for range 10 {
+			get(t, g, request("/a"))
+		}
+		before := g.Stats().Asked
+		for range 50 {
+			req := request("/a")
+			req.Validate = &exchange.Entry{Mirror: "http://m1", Header: http.Header{"Etag": {`W/"a"`}}}
+			res, _ := get(t, g, req)
+			assert.Equal(t, 304, res.Entry.Status)
+			assert.Equal(t, "http://m1", res.Entry.Mirror)
+		}
+		assert.LessOrEqual(t, g.Stats().Asked-before, int64(55))
+	})
+}
+
+// A mirror that is seldom asked is not blamed for the connection that it needs
+// each time, and keeps it where that is cheap.
+func TestConnectionsAreNotTheMirror(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := bubble(t, Options{}, late(20*time.Millisecond, says(200, "x")), late(30*time.Millisecond, says(200, "x", "Content-Length", "1")))
+		dialled := 0
+		dial := g.mirrors[1].own.DialContext
+		g.mirrors[1].own.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dialled++
+			time.Sleep(200 * time.Millisecond)
+			return dial(ctx, network, addr)
+		}
+		firsts(t, g, 1, time.Second)
+		assert.Equal(t, 30*time.Millisecond, g.Records()[1].First)
+		firsts(t, g, 200, time.Second)
+		assert.Equal(t, 1, dialled)
 	})
 }

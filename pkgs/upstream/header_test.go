@@ -205,7 +205,7 @@ func FuzzReceive(f *testing.F) {
 		l := &leg{options: o, req: &exchange.Request{Validate: &exchange.Entry{}}}
 		l.mirror = &mirror{options: o, statuses: []int{200}}
 		l.ctx, l.cancel = context.WithCancelCause(t.Context())
-		l.take(&response{res, listed(res.Header["Connection"])}, o.Now())
+		l.take(&response{Response: res, named: listed(res.Header["Connection"])}, o.Now())
 		for name := range l.entry.Header {
 			spelled := strings.ToLower(strings.ReplaceAll(name, "_", "-"))
 			require.False(t, strings.HasPrefix(spelled, "x-accel-") || spelled == "set-cookie" || spelled == "connection", name)

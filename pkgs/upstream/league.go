@@ -145,10 +145,8 @@ func (g *league) witness(m *mirror) bool {
 
 // switched notes that a body went on from another mirror.
 func (g *Group) switched(from, to *mirror, key exchange.Key, at int64, why error) {
-	now := time.Now()
 	if why == errStalled {
-		from.standing.note(func(r Record) Record { return r.failed(now, true) })
-		from.blame(why)
+		from.lapsed(why, Record.failed)
 	}
 	from.standing.count(func(s *MirrorStats) { s.Left++ })
 	to.standing.count(func(s *MirrorStats) { s.Resumed++ })

@@ -41,6 +41,9 @@ const (
 	good                       // content
 )
 
+// maxLinger is how long the body of a loser may be to be read nevertheless.
+const maxLinger = 32 << 10
+
 // maxErrorBody is how much of the body of a 403, 404 or 410 is kept.
 const maxErrorBody = 64 << 10
 
@@ -93,7 +96,7 @@ func (l *leg) run() {
 	}
 	l.mirror.alive()
 	l.take(res, requested)
-	l.judge(took)
+	l.judge(took - res.connecting) // who is seldom asked always needs a new connection
 	switch l.outcome {
 	case good:
 		timer.Stop()
@@ -175,26 +178,24 @@ func (l *leg) continues(res *response) {
 // judge tells the mirror's record what came of the question.
 func (l *leg) judge(took time.Duration) {
 	now := time.Now()
-	var lapse error
 	switch l.outcome {
 	case good, notModified, doubtful:
+		if l.req.Post != nil { // says nothing of other requests
+			l.mirror.standing.note(func(r Record) Record { return r.answered(now) })
+			break
+		}
 		l.mirror.standing.note(func(r Record) Record { return r.headed(now, took) })
 	case busy:
-		lapse = l.err
 		if d := l.retryAfter; d > 0 {
-			l.mirror.standing.note(func(r Record) Record { return r.spoke(now).told(now, d) })
+			l.mirror.lapsed(l.err, func(r Record, now time.Time, _ bool) Record { return r.spoke(now).told(now, d) })
 			break
 		}
 		fallthrough
 	case failed:
-		lapse = l.err
-		witness := l.mirror.league.witness(l.mirror)
-		l.mirror.standing.note(func(r Record) Record { return r.spoke(now).failed(now, witness) })
+		l.mirror.standing.note(func(r Record) Record { return r.spoke(now) })
+		l.mirror.lapsed(l.err, Record.failed)
 	default:
 		l.mirror.standing.note(func(r Record) Record { return r.answered(now) })
-	}
-	if lapse != nil {
-		l.mirror.blame(lapse)
 	}
 }
 
@@ -251,6 +252,7 @@ func (l *leg) fail(err error) {
 	var policy *policyError
 	switch _, ours := cause.(*timeoutError); {
 	case errors.As(err, &policy):
+		l.mirror.lapsed(err, Record.failed)
 		l.log(l.ctx, l.mirror.concern(), "mirror leads where it may not", err)
 	case cause == nil || ours:
 		l.transport = true
@@ -278,6 +280,14 @@ func (l *leg) release(over context.Context) {
 	l.forget = func() {
 		timer.Stop()
 		stop()
+	}
+}
+
+// linger reads the little that a loser's body may still bring, so that its
+// connection stays.
+func (l *leg) linger() {
+	if l.outcome == good && l.entry.Size > 0 && l.entry.Size <= maxLinger {
+		io.Copy(io.Discard, l.body)
 	}
 }
 

@@ -205,25 +205,25 @@ func (m *mirror) alive() {
 
 // dead notes a failure of the transport.
 func (m *mirror) dead(err error) {
-	now := time.Now()
-	witness := m.league.witness(m)
 	change := Record.failed
 	if nameless := (*net.DNSError)(nil); errors.As(err, &nameless) {
 		change = Record.nameless
 	}
-	m.standing.note(func(r Record) Record { return change(r, now, witness) })
-	m.blame(err)
+	m.lapsed(err, change)
 	if m.failures.Add(1) == sick {
 		m.options.Log.Warn("mirror is failing",
 			slog.String("hub", m.options.Hub), slog.String("mirror", m.base), slog.Any("err", err))
 	}
 }
 
-// blame counts a failure.
-func (m *mirror) blame(err error) {
+// lapsed notes and counts a failure.
+func (m *mirror) lapsed(err error, change func(r Record, now time.Time, witness bool) Record) {
+	now := time.Now()
+	witness := m.league.witness(m)
+	m.standing.note(func(r Record) Record { return change(r, now, witness) })
 	m.standing.count(func(s *MirrorStats) {
 		s.Failed++
-		s.Error, s.ErrorAt = err.Error(), time.Now()
+		s.Error, s.ErrorAt = err.Error(), now
 	})
 }
 

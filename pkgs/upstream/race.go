@@ -133,6 +133,15 @@ func (r *race) begin(ctx context.Context, tier []candidate) bool {
 	for _, i := range c.last {
 		r.last = append(r.last, tier[i])
 	}
+	if v := r.req.Validate; v != nil && !strong(v.Header.Get("Etag")) { // only its own mirror can vouch for it
+		if at := slices.IndexFunc(c.order, func(i int) bool { return tier[i].mirror.base == v.Mirror }); at > 0 {
+			own := c.order[at]
+			c.order = slices.Insert(slices.Delete(c.order, at, at+1), 0, own)
+			if c.explore == own {
+				c.explore = -1
+			}
+		}
+	}
 	for n, i := range c.order {
 		switch {
 		case n < c.width:
@@ -173,6 +182,7 @@ func (r *race) start(ctx context.Context, c candidate) {
 		select {
 		case r.reports <- l:
 		case <-r.over:
+			l.linger()
 			l.discard()
 		}
 	})
@@ -281,10 +291,11 @@ func (r *race) response(ctx context.Context, l *leg) *exchange.Response {
 	}
 	now := time.Now()
 	l.mirror.standing.count(func(s *MirrorStats) { s.Wins++ })
-	if l.outcome == good && l.entry.Status == http.StatusOK {
+	if l.outcome == good && l.entry.Status == http.StatusOK && !r.req.Head && r.req.Post == nil {
 		r.group.league.sized(l.entry.Size)
 		for _, other := range r.lost {
-			if other.outcome == absent || other.outcome == forbidden {
+			switch other.outcome {
+			case absent, forbidden, refused:
 				other.mirror.standing.note(func(r Record) Record { return r.lacks(now) })
 			}
 		}

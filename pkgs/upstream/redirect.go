@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
@@ -24,6 +25,8 @@ func (e *policyError) Error() string { return e.text }
 type response struct {
 	*http.Response
 	named []string // the fields that its Connection field lists
+
+	connecting time.Duration // of what it took, for new connections, of all hops
 }
 
 // A route is how one hop is to be connected; it travels in the request's context.
@@ -53,12 +56,15 @@ func (m *mirror) ask(ctx context.Context, req *exchange.Request, u *url.URL) (*r
 		method = http.MethodHead
 	}
 	var seen []string
+	var connecting time.Duration
 	self, trusted := true, false
 	for {
 		res, err := m.hop(ctx, method, u, m.requestHeader(req, self), req.Post, self, trusted)
 		if err != nil {
 			return nil, err
 		}
+		connecting += res.connecting
+		res.connecting = connecting
 		location := res.Header.Get("Location")
 		if !redirects(res.StatusCode) || location == "" || req.Post != nil {
 			return res, nil
@@ -137,8 +143,15 @@ func (m *mirror) hop(ctx context.Context, method string, u *url.URL, h http.Head
 		return nil, err
 	}
 	var connection *tap
+	var connecting time.Duration
+	start := time.Now()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { connection, _ = info.Conn.(*tap) },
+		GotConn: func(info httptrace.GotConnInfo) {
+			connection, _ = info.Conn.(*tap)
+			if !info.Reused {
+				connecting = time.Since(start)
+			}
+		},
 	})
 	transport := m.home
 	if !self {
@@ -156,7 +169,7 @@ func (m *mirror) hop(ctx context.Context, method string, u *url.URL, h http.Head
 	if connection != nil {
 		named = append(named, connection.named()...)
 	}
-	return &response{res, named}, nil
+	return &response{res, named, connecting}, nil
 }
 
 // routed is ctx with the route of a request.
