@@ -39,6 +39,7 @@ func TestE2E(t *testing.T) {
 		{"pacman hub", testPacmanHub},
 		{"go", testGo},
 		{"pypi", testPyPI},
+		{"npm", testNPM},
 		{"oci", testOCI},
 		{"nginx", testNginx},
 		{"kill", testKill},

@@ -161,10 +161,10 @@ func classify(path string) (k kind, name string) {
 	switch {
 	case name == "" || name[0] == '-' || more && rest == "":
 		return unknown, ""
+	case strings.HasSuffix(path, ".tgz"), strings.HasPrefix(rest, "-/") && rest != "-/":
+		return tarball, name // names of tarballs are free: /x.tgz is one
 	case !more:
 		return packument, name
-	case strings.HasPrefix(rest, "-/") && rest != "-/", strings.HasSuffix(rest, ".tgz"):
-		return tarball, name
 	case strings.Contains(rest, "/"):
 		return file, name
 	}

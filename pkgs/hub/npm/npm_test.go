@@ -61,6 +61,7 @@ func TestParse(t *testing.T) {
 		{name: "tarball", target: "/demo/-/demo-1.0.0-rc.1.tgz", key: "/demo/-/demo-1.0.0-rc.1.tgz", class: "immutable", pkg: "demo", version: "1.0.0-rc.1"},
 		{name: "scoped tarball", target: "/@sc%2fdemo/-/demo-1.0.0.tgz", key: "/@sc/demo/-/demo-1.0.0.tgz", class: "immutable", pkg: "@sc/demo", version: "1.0.0"},
 		{name: "tarball of a free name", target: "/demo/download/x.tgz", key: "/demo/download/x.tgz", class: "immutable", pkg: "demo"},
+		{name: "tarball at the top", target: "/any.tgz", key: "/any.tgz", class: "immutable", pkg: "any.tgz"},
 		{name: "tarball with a query", target: "/demo/-/a.tgz?token=1", key: "/demo/-/a.tgz?token=1", class: "immutable", pkg: "demo"},
 		{name: "second host", target: "/_f/f/demo.tgz", key: "/_f/f/demo.tgz", class: "immutable"},
 		{name: "file", target: "/download/@sc/demo/1.0.0/sum", key: "/download/@sc/demo/1.0.0/sum", class: "mutable", pkg: "download"},
