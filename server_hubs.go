@@ -15,8 +15,10 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/cargo"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/files"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/gomod"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/maven"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/npm"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/oci"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pypi"
@@ -34,6 +36,8 @@ type module struct {
 // hubs is the table of hub types.
 var hubs = map[HubType]module{
 	HubFiles: {"plain trees of files: distributions, releases, images", 0, newFiles},
+	"maven":  {"Maven repositories", 10 * time.Minute, newMaven},
+	"cargo":  {"Rust crates by a sparse index", 5 * time.Minute, newCargo},
 	HubOCI:   {"container registries", oci.TagTTL, newOCI},
 	"npm":    {"npm registries", 5 * time.Minute, newNPM},
 	"pypi":   {"Python package indexes", 10 * time.Minute, newPyPI},
@@ -67,6 +71,14 @@ func newOCI(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 func newNPM(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return npm.New(o, l) }
 
 func newPyPI(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return pypi.New(o, l) }
+
+func newCargo(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return cargo.New(o), nil
+}
+
+func newMaven(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return maven.New(o, l), nil
+}
 
 // A mounted is a hub with its mirrors, as far as it does not depend on the mount.
 type mounted struct {

@@ -52,7 +52,6 @@ func testGo(t *testing.T, p program) {
 		content[len("PK")+100] ^= 1
 		w.Write(content)
 	})
-	b.next(wrong, b.late)
 	signer, verifier, err := note.GenerateKey(rand.Reader, "sum.example.org")
 	require.NoError(t, err)
 	db.files = sumdb.NewServer(sumdb.NewTestServer(signer, func(path, version string) ([]byte, error) {
@@ -66,6 +65,7 @@ hubs:
 - name: go
   type: go
   upstream: [{server: `+a.url+`}, {server: `+b.url+`}]
+  race: {mode: ordered}
   options: {sumdb: {name: sum.example.org, url: `+db.url+`}, verify: sumdb, private: [corp.example.org]}
   cache: {policies: [{match: '/@latest$|/@v/(list|main\.info)$', refresh-after: 1ms}]}
 log: {level: debug}

@@ -41,6 +41,8 @@ func TestE2E(t *testing.T) {
 		{"pypi", testPyPI},
 		{"npm", testNPM},
 		{"oci", testOCI},
+		{"cargo", testCargo},
+		{"maven", testMaven},
 		{"nginx", testNginx},
 		{"kill", testKill},
 		{"kill under load", testKillUnderLoad},

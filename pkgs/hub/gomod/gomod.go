@@ -22,7 +22,6 @@ package gomod
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"slices"
 	"strings"
@@ -180,7 +179,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			return h.answer(req, name), nil
 		}
 		if req.Header.Get(storedOnly) != "" {
-			resp, err := h.stored(ctx, req)
+			resp, err := h.hub.Stored(ctx, req)
 			if err != nil {
 				return nil, notFound("%s: it is not stored, and the client wants nothing fetched", versionOf(req))
 			}
@@ -206,30 +205,6 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 		}
 		return next.Get(ctx, req)
 	})
-}
-
-// stored is the answer as the cache has it, however old; an error matching
-// fs.ErrNotExist if it has none. It starts no transfer: only the question for
-// the head leaves no trace of a miss, on which others would wait.
-func (h *Hub) stored(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-	if h.hub.Cache == nil {
-		return nil, fs.ErrNotExist
-	}
-	cache := h.hub.Cache(exchange.SourceFunc(func(context.Context, *exchange.Request) (*exchange.Response, error) {
-		return nil, fs.ErrNotExist
-	}))
-	kept := req.Clone()
-	kept.Head, kept.Policy.Class = true, freshness.Immutable
-	resp, err := cache.Get(ctx, kept)
-	if err != nil || req.Head {
-		return resp, err
-	}
-	resp.Body.Close()
-	if resp.Entry.Status != http.StatusOK {
-		return nil, fs.ErrNotExist
-	}
-	kept.Head = false
-	return cache.Get(ctx, kept)
 }
 
 // versionOf is what req is about, as go writes it.

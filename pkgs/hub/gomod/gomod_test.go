@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -299,8 +298,6 @@ func TestStoredOnly(t *testing.T) {
 	w.hub.hub.Cache = nil
 	_, _, err = w.get(t, "/example.org/m/@v/list", "Disable-Module-Fetch", "true")
 	assert.Error(t, err)
-	_, err = w.hub.stored(t.Context(), &exchange.Request{})
-	assert.ErrorIs(t, err, fs.ErrNotExist)
 }
 
 func FuzzParse(f *testing.F) {

@@ -182,7 +182,7 @@ func (h *Hub) recall(ctx context.Context, req *exchange.Request) {
 	}
 	kept := req.Clone()
 	kept.Head = false
-	if resp, err := h.stored(ctx, kept); err == nil {
+	if resp, err := h.hub.Stored(ctx, kept); err == nil {
 		if text, err := readNote(resp); err == nil {
 			_ = h.grow(req.Origin, text) // what is no tree says nothing
 		}

@@ -81,7 +81,7 @@ func (h *Hub) wanted(ctx context.Context, cached exchange.Source, req *exchange.
 		var resp *exchange.Response
 		if h.opts.Verify {
 			resp, err = cached.Get(ctx, look)
-		} else if resp, err = h.stored(ctx, look); errors.Is(err, fs.ErrNotExist) {
+		} else if resp, err = h.hub.Stored(ctx, look); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {

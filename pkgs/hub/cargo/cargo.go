@@ -1,0 +1,183 @@
+// Package cargo is the hub of Rust crates: a registry with a sparse index
+// (https://doc.rust-lang.org/cargo/reference/registry-index.html#sparse-protocol).
+//
+// Its words: the index has one file a crate, a line a version; config.json at its
+// root says in dl where crates lie, as a template with markers, and in api where
+// searches go; a checksum is the SHA-256 of a .crate file.
+//
+// The index passes as it is. config.json is changed for each client (config.go):
+// dl leads to /_dl/CRATE/VERSION/CHECKSUM below the hub, so that each request for
+// a crate names its digest, and no index has to be read to prove it. Where crates
+// really lie says the registry's own dl, which is in the cache as it came; it must
+// be below a mirror or below one of options.files.
+//
+// It publishes nothing and owns no tokens: a registry that wants one for reading
+// gets the mirror's (upstream.token), and clients need none.
+package cargo
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strings"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+)
+
+// A Hub is one registry. It is safe for concurrent use.
+type Hub struct {
+	hub   hub.Options
+	links *hub.Links
+}
+
+var (
+	_ hub.Hub        = (*Hub)(nil)
+	_ hub.Gatekeeper = (*Hub)(nil)
+)
+
+// New makes a hub.
+func New(o hub.Options) *Hub { return &Hub{hub: o, links: hub.NewLinks(o.Mirrors, o.Files)} }
+
+const (
+	ttl         = 5 * time.Minute // of the index
+	configPath  = "/config.json"
+	cratePrefix = "/_dl/"
+	searchPath  = "/api/v1/crates"
+)
+
+// Parse knows config.json, the files of the index, whose names are lower case,
+// crates by their checksum, and the search. The query counts in the search alone.
+func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
+	path, target, err := hub.Path(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	req := &exchange.Request{Key: exchange.Key{Hub: h.hub.Name, Path: path}, Target: target}
+	class := freshness.Mutable
+	switch {
+	case path == configPath:
+	case strings.HasPrefix(path, cratePrefix):
+		class = freshness.Immutable
+		err = parseCrate(req, path[len(cratePrefix):])
+	case path == searchPath:
+		class = freshness.Passthrough
+		if r.URL.RawQuery != "" {
+			query := "?" + hub.Query(r.URL.RawQuery)
+			req.Key.Path, req.Target = path+query, target+query
+		}
+	case strings.HasPrefix(path, "/api/"):
+		return nil, &exchange.Error{Status: http.StatusMethodNotAllowed, Message: "this registry is for reading"}
+	case isIndex(path):
+		req.Package = path[strings.LastIndexByte(path, '/')+1:]
+	default:
+		err = fmt.Errorf("%s: no path of a registry: %w", path, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	req.Policy = h.hub.Policies.For(path, class, ttl)
+	return req, nil
+}
+
+// parseCrate fills in a request for CRATE/VERSION/CHECKSUM.
+func parseCrate(req *exchange.Request, rest string) error {
+	name, rest, _ := strings.Cut(rest, "/")
+	version, sum, _ := strings.Cut(rest, "/")
+	digest, err := exchange.ParseDigest("sha256:" + sum)
+	if err != nil || !consists(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"+lower) || !consists(version, ".+ABCDEFGHIJKLMNOPQRSTUVWXYZ"+lower) {
+		return fmt.Errorf("%s: no crate: %w", req.Key.Path, fs.ErrNotExist)
+	}
+	req.Package, req.Version, req.Digest = name, version, digest
+	return nil
+}
+
+// isIndex says whether path is of a crate's file in the index.
+func isIndex(path string) bool {
+	dir, name, _ := cutLast(path)
+	return consists(name, lower) && dir == "/"+directory(name)
+}
+
+func cutLast(path string) (dir, name string, ok bool) {
+	i := strings.LastIndexByte(path, '/')
+	if i < 0 {
+		return "", path, false
+	}
+	return path[:i], path[i+1:], true
+}
+
+// directory is where a crate's file is in the index: by the length of its name,
+// or by its first letters.
+func directory(name string) string {
+	switch len(name) {
+	case 1, 2:
+		return fmt.Sprint(len(name))
+	case 3:
+		return "3/" + name[:1]
+	}
+	return name[:2] + "/" + name[2:4]
+}
+
+// lower are the characters of names in the index.
+const lower = "abcdefghijklmnopqrstuvwxyz0123456789_-"
+
+func consists(s, of string) bool {
+	return s != "" && len(s) <= 128 && strings.Trim(s, of) == ""
+}
+
+// Rewrite changes config.json; all else is the same for every client.
+func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
+	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		if req.Key.Path != configPath {
+			return next.Get(ctx, req)
+		}
+		return h.hub.Edited(ctx, next, req, "cargo 1 "+req.Client.Base, h.editConfig(req.Client.Base))
+	})
+}
+
+// Gate sends requests for crates and searches where the registry's config.json
+// says: nobody needs to know that before something is missing from the cache.
+func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
+	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		isCrate := strings.HasPrefix(req.Key.Path, cratePrefix)
+		path, query, _ := strings.Cut(req.Key.Path, "?")
+		if !isCrate && path != searchPath {
+			return next.Get(ctx, req)
+		}
+		c, err := h.config(ctx, cached)
+		if err != nil {
+			return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "the registry's config.json cannot be had", Err: err}
+		}
+		link := c.search(query)
+		if isCrate {
+			link = c.crate(req.Package, req.Version, req.Digest.Hex())
+		}
+		origin, target, ok := h.locate(link)
+		if !ok {
+			return nil, &exchange.Error{
+				Status: http.StatusBadGateway, Message: "the registry keeps this on a host that the proxy does not know",
+				Err: fmt.Errorf("%q is neither below a mirror nor below one of options.files", link),
+			}
+		}
+		ask := req.Clone()
+		ask.Origin, ask.Target = origin, target
+		return next.Get(ctx, ask)
+	})
+}
+
+// locate is whom to ask for a link, and for what; false if it leads elsewhere.
+func (h *Hub) locate(link string) (origin, target string, ok bool) {
+	path, ok := h.links.Map(link, nil)
+	if !ok {
+		return "", "", false
+	}
+	path, _, _ = strings.Cut(path, "#")
+	if rest, second := strings.CutPrefix(path, hub.FilePrefix); second {
+		origin, rest, _ = strings.Cut(rest, "/")
+		return origin, "/" + rest, true
+	}
+	return "", path, true
+}
