@@ -168,12 +168,14 @@ func TestAllPaused(t *testing.T) { // F15
 	})
 }
 
-func TestPausedIsNotAbsent(t *testing.T) {
+func TestPausedHasNoVote(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := bubble(t, Options{}, says(404, ""), says(429, "", "Retry-After", "30"))
-		for range 2 {
-			assert.Equal(t, 502, failure(t, g, request("/a")).Status)
-		}
+		assert.Equal(t, 502, failure(t, g, request("/a")).Status, "it was asked")
+		res, _ := get(t, g, request("/a"))
+		assert.Equal(t, 404, res.Entry.Status)
+		time.Sleep(30 * time.Second)
+		assert.Equal(t, 502, failure(t, g, request("/a")).Status)
 	})
 }
 

@@ -94,7 +94,7 @@ func (r Record) believed(now time.Time) Record {
 	sound(&r.Errors, 1)
 	sound(&r.Rate, math.MaxInt64)
 	r.First, r.Spread = min(max(r.First, 0), time.Minute), min(max(r.Spread, 0), time.Minute)
-	r.Failures = max(r.Failures, 0)
+	r.Failures = min(max(r.Failures, 0), 1000)
 	return r
 }
 
@@ -248,7 +248,7 @@ func (r Record) cost(size, fallback float64) time.Duration {
 	}
 	d := r.First + time.Duration(r.Errors*float64(failure))
 	if rate > 0 {
-		d += time.Duration(size / rate * float64(time.Second))
+		d += time.Duration(min(size/rate, 86400) * float64(time.Second))
 	}
 	return d
 }

@@ -169,3 +169,23 @@ func TestChoose(t *testing.T) {
 		assert.Equal(t, 6, tried, "all of them")
 	})
 }
+
+func FuzzRecord(f *testing.F) { // of a file that anybody may have written
+	f.Add([]byte(`{"first":20000000,"weight":3,"rate":1e308,"rated":1e-9,"failures":9223372036854775807,"until":"2026-01-02T03:04:05Z"}`), 3e6)
+	f.Fuzz(func(t *testing.T, text []byte, size float64) {
+		var r Record
+		if json.Unmarshal(text, &r) != nil {
+			return
+		}
+		r = r.believed(epoch)
+		now := epoch.Add(time.Second)
+		for _, r := range []Record{r, r.headed(now, time.Millisecond), r.outrun(now, time.Second), r.failed(now, true), r.nameless(now, true), r.moved(now, 1e6).asked(now)} {
+			require.False(t, math.IsNaN(r.Weight+r.Rate+r.Rated+r.Errors))
+			require.GreaterOrEqual(t, r.late(), r.First)
+			require.False(t, r.Until.After(now.Add(lastTrip)))
+			b := budget{1, 1}
+			c := choose([]Record{r, {}, r}, now, 3, math.Abs(size), &b)
+			require.LessOrEqual(t, c.width, len(c.order))
+		}
+	})
+}

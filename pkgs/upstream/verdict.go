@@ -16,7 +16,8 @@ const defaultRetryAfter = 5 * time.Second
 
 // verdict weighs what all candidates said when none was good. A failure never
 // becomes a 404: clients would believe it, and not ask again. So 404, 410 and
-// 403 need all mirrors to agree; only one that has long been failing has no vote.
+// 403 need all mirrors to agree; only one that has long been failing, or has
+// asked to be left alone, has no vote.
 func (r *race) verdict(ctx context.Context) (*exchange.Response, error) {
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, r.req)
@@ -63,7 +64,7 @@ func (r *race) verdict(ctx context.Context) (*exchange.Response, error) {
 func (r *race) votes() []*leg {
 	votes := make([]*leg, 0, len(r.lost))
 	for _, l := range r.lost {
-		if !l.transport || l.mirror.healthy() {
+		if l.err != errPaused && (!l.transport || l.mirror.healthy()) {
 			votes = append(votes, l)
 		}
 	}
