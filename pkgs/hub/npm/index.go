@@ -110,6 +110,10 @@ func (h *Hub) key(link string, from *url.URL) (path string, ok bool) {
 	if !ok {
 		return "", false
 	}
+	if plain(path) { // as most are, and an index has many of them
+		k, _ := classify(path)
+		return path, k == tarball || k == second
+	}
 	u, err := url.Parse(path)
 	if err != nil {
 		return "", false
@@ -121,39 +125,65 @@ func (h *Hub) key(link string, from *url.URL) (path string, ok bool) {
 	return req.Key.Path, true
 }
 
+// plain says that a path is canonical for sure: no escapes, no dot segments, no
+// empty ones, and no query.
+func plain(path string) bool {
+	last := byte(0)
+	for i := range len(path) {
+		ch := path[i]
+		switch {
+		case 'a' <= ch && ch <= 'z', 'A' <= ch && ch <= 'Z', '0' <= ch && ch <= '9', ch == '-', ch == '_', ch == '@', ch == '+', ch == '~':
+		case ch == '.', ch == '/':
+			if last == '/' {
+				return false
+			}
+		default:
+			return false
+		}
+		last = ch
+	}
+	return true
+}
+
 // strongest is the best digest of a list as Subresource Integrity has it
 // (W3C SRI §3.5), else the SHA-1; "" if there is none.
 func strongest(integrity, shasum string) (best exchange.Digest) {
+	size := 0 // of the best one: the longest is the strongest
 	for item := range strings.FieldsSeq(integrity) {
 		item, _, _ = strings.Cut(item, "?") // options
 		algorithm, text, _ := strings.Cut(item, "-")
-		sum, err := base64.StdEncoding.DecodeString(text)
-		if err != nil {
+		var buf [64 + 3]byte
+		if base64.StdEncoding.DecodedLen(len(text)) > len(buf) {
 			continue
 		}
-		d, err := exchange.ParseDigest(string(exchange.NewDigest(algorithm, sum)))
-		if err == nil && strength(d) > strength(best) {
-			best = d
+		n, err := base64.StdEncoding.Decode(buf[:], []byte(text))
+		if err == nil && n == sumSize(algorithm) && n > size {
+			best, size = exchange.NewDigest(algorithm, buf[:n]), n
 		}
 	}
-	if d, err := exchange.ParseDigest("sha1:" + strings.ToLower(shasum)); err == nil && best == "" {
-		best = d
+	if best != "" {
+		return best
+	}
+	best, err := exchange.ParseDigest("sha1:" + strings.ToLower(shasum))
+	if err != nil {
+		return ""
 	}
 	return best
 }
 
-func strength(d exchange.Digest) int {
-	switch d.Algorithm() {
+// sumSize is the length of a digest that integrity may name, in bytes; 0 of another one.
+func sumSize(algorithm string) int {
+	switch algorithm {
 	case "sha512":
-		return 5
+		return 64
 	case "sha384":
-		return 4
+		return 48
 	case "sha256":
-		return 3
+		return 32
 	case "sha1":
-		return 2
+		return 20
 	case "md5":
-		return 1
+		return 16
 	}
 	return 0
 }
