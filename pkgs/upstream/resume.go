@@ -202,7 +202,8 @@ func (y *relay) seek(why error) {
 	y.search = done
 	rest := y.rest
 	rest.from = y.reached
-	tiers, n := y.candidates(!lives)
+	timeout := (*timeoutError)(nil) // whoever has kept us waiting for so long is not asked again
+	tiers, n := y.candidates(!lives && !errors.As(why, &timeout))
 	from := y.leg.mirror
 	y.mu.Unlock()
 

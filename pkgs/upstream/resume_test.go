@@ -407,3 +407,52 @@ func TestRoundsOfSwitches(t *testing.T) {
 	t.Logf("%d rounds of %d MiB: added at worst %v", rounds, size>>20, worst)
 	assert.LessOrEqual(t, worst, 1500*time.Millisecond)
 }
+
+// What the first mirror still sends while another is looked for is not had twice.
+func TestSwitchWhileBytesCome(t *testing.T) {
+	const size = 4 << 20
+	content := object(size, 1)
+	tests := []struct {
+		name     string
+		fault    func(http.ResponseWriter, *http.Request, []byte)
+		second   func(http.Handler) http.HandlerFunc
+		switches int64
+		whole    bool
+	}{
+		{"it crawls on", crawling, func(h http.Handler) http.HandlerFunc { return late(400*time.Millisecond, h.ServeHTTP) }, 1, true},
+		{"it stalls, then dies", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+			late(stalled+200*time.Millisecond, abort)(w, r)
+		}, func(h http.Handler) http.HandlerFunc { return late(400*time.Millisecond, h.ServeHTTP) }, 1, true},
+		{"it stalls, sends a little, stalls", func(w http.ResponseWriter, r *http.Request, rest []byte) {
+			late(stalled+200*time.Millisecond, func(w http.ResponseWriter, r *http.Request) {
+				w.Write(rest[:1000])
+				w.(http.Flusher).Flush()
+				stalls(w, r, nil)
+			})(w, r)
+		}, func(h http.Handler) http.HandlerFunc { return late(400*time.Millisecond, h.ServeHTTP) }, 1, true},
+		{"and nobody has it", stalls, func(http.Handler) http.HandlerFunc { return says(404, "none") }, 0, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first := &faulty{content: content, header: tagged(`"a"`), piece: 32 << 10, pause: 10 * time.Millisecond, fault: test.fault}
+				first.at.Store(size/2 + 123)
+				second := &faulty{content: content, header: tagged(`"a"`)}
+				g := bubble(t, Options{Race: Race{Switch: true, Width: 1}, Limits: Limits{Idle: 5 * time.Second}},
+					first.ServeHTTP, test.second(second))
+				res, err := g.Get(t.Context(), request("/a"))
+				require.NoError(t, err)
+				defer res.Body.Close()
+				got, err := io.ReadAll(res.Body)
+				assert.True(t, string(got) == string(content[:len(got)]), "a mix")
+				assert.Equal(t, test.switches, g.Stats().Switches)
+				if test.whole {
+					require.NoError(t, err)
+					assert.Len(t, got, size)
+				} else {
+					assert.Error(t, err)
+				}
+			})
+		})
+	}
+}
