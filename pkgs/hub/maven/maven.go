@@ -9,7 +9,8 @@
 // Released files never change. Nothing is rewritten. The side file of what may
 // change is computed from what the hub serves, so that the two always fit; that
 // of a released file comes from a mirror, is refused if it is no checksum or not
-// the one of what is stored, and teaches the ledger (side.go).
+// the one of what is stored, and teaches the ledger (side.go). Metadata never goes
+// back to what a mirror behind the others has (metadata.go).
 //
 // Several repositories of different content are several hubs: mirrors here are
 // of the same content.
@@ -21,6 +22,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -33,6 +35,9 @@ import (
 type Hub struct {
 	hub    hub.Options
 	ledger *ledger.Ledger
+
+	mu      sync.Mutex
+	updated map[exchange.Key]string // guarded by mu; lastUpdated of metadata, the latest seen
 }
 
 var (
@@ -41,7 +46,9 @@ var (
 )
 
 // New makes a hub. l may be nil.
-func New(o hub.Options, l *ledger.Ledger) *Hub { return &Hub{hub: o, ledger: l} }
+func New(o hub.Options, l *ledger.Ledger) *Hub {
+	return &Hub{hub: o, ledger: l, updated: map[exchange.Key]string{}}
+}
 
 const (
 	metadataTTL = 10 * time.Minute
@@ -149,13 +156,18 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	})
 }
 
-// Gate looks at side files before they are stored.
+// Gate looks at side files and metadata before they are stored.
 func (h *Hub) Gate(next, _ exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		of, algorithm := cutSide(req.Key.Path)
-		if algorithm == "" || req.Head {
+		switch {
+		case req.Head:
 			return next.Get(ctx, req)
+		case algorithm != "":
+			return h.checked(ctx, next, req, of, algorithm)
+		case strings.HasSuffix(of, "/maven-metadata.xml"):
+			return h.newest(ctx, next, req)
 		}
-		return h.checked(ctx, next, req, of, algorithm)
+		return next.Get(ctx, req)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +210,55 @@ func TestChecked(t *testing.T) {
 	status, _, err := get(t, h, source{}, side)
 	require.NoError(t, err)
 	assert.Equal(t, 404, status)
+}
+
+// A mirror that is behind does not take back what clients have seen.
+func TestNewest(t *testing.T) {
+	const path = "/g/a/maven-metadata.xml"
+	of := func(t string) string {
+		return "<metadata><versioning><lastUpdated>" + t + "</lastUpdated></versioning></metadata>"
+	}
+	const early, late = "20260101000000", "20260102000000"
+	now := func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+	h := New(hub.Options{Name: "maven", Mirrors: make([]*url.URL, 2), Now: now}, nil)
+	for _, step := range []struct {
+		name string
+		s    source
+		want string // "" is 502
+	}{
+		{"the future", source{path: of("99991231000000")}, of("99991231000000")},
+		{"first", source{path: of(early)}, of(early)},
+		{"later", source{path: of(late)}, of(late)},
+		{"the same", source{path: of(late)}, of(late)},
+		{"behind at one mirror", source{"http://a" + path: of(early), "http://b" + path: of(late)}, of(late)},
+		{"behind at all", source{path: of(early)}, ""},
+		{"no time", source{path: of("yesterday")}, of("yesterday")},
+		{"long", source{path: of(early) + strings.Repeat(" ", maxMetadata)}, of(early) + strings.Repeat(" ", maxMetadata)},
+	} {
+		_, body, err := get(t, h, step.s, path)
+		if step.want == "" {
+			require.Error(t, err, step.name)
+			continue
+		}
+		require.NoError(t, err, step.name)
+		assert.True(t, body == step.want, step.name)
+	}
+	h.updated = make(map[exchange.Key]string, maxUpdated)
+	for i := range maxUpdated + 10 {
+		require.NoError(t, h.advance(exchange.Key{Path: strconv.Itoa(i)}, early))
+	}
+	assert.LessOrEqual(t, len(h.updated), maxUpdated)
+}
+
+func FuzzLastUpdated(f *testing.F) {
+	f.Add([]byte("<lastUpdated>20260101000000</lastUpdated>"))
+	f.Add([]byte("<lastUpdated></lastUpdated>"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if s := lastUpdated(text); s != "" {
+			assert.Len(t, s, 14)
+			assert.Contains(t, string(text), s)
+		}
+	})
 }
 
 func FuzzParseSide(f *testing.F) {

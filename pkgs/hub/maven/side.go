@@ -61,27 +61,40 @@ func (h *Hub) computed(ctx context.Context, next exchange.Source, req *exchange.
 // something is: from the first mirror that has such a one. It teaches what
 // released content is to be; what may change is not asked for here.
 func (h *Hub) checked(ctx context.Context, next exchange.Source, req *exchange.Request, of, algorithm string) (*exchange.Response, error) {
+	return h.judged(ctx, next, req, func(resp *exchange.Response) (io.ReadCloser, error) {
+		text, digest, err := readSide(resp, algorithm)
+		if err == nil {
+			err = h.compare(ctx, of, digest)
+		}
+		if err != nil {
+			return nil, err
+		}
+		h.ledger.Teach(exchange.Key{Hub: req.Key.Hub, Path: of}, exchange.Fact{Digest: digest})
+		return io.NopCloser(bytes.NewReader(text)), nil
+	})
+}
+
+// judged is the answer of the first mirror whose content judge takes; judge takes
+// the answer's body over, and gives one in its place.
+func (h *Hub) judged(ctx context.Context, next exchange.Source, req *exchange.Request,
+	judge func(*exchange.Response) (io.ReadCloser, error)) (*exchange.Response, error) {
 	ask := req.Clone()
 	for try := 1; ; try++ {
 		resp, err := next.Get(ctx, ask)
 		if err != nil || resp.Entry.Status != http.StatusOK {
 			return resp, err
 		}
-		text, digest, err := readSide(resp, algorithm)
+		body, err := judge(resp)
 		if err == nil {
-			err = h.compare(ctx, of, digest)
-		}
-		if err == nil {
-			h.ledger.Teach(exchange.Key{Hub: req.Key.Hub, Path: of}, exchange.Fact{Digest: digest})
 			own := *resp
-			own.Body = io.NopCloser(bytes.NewReader(text))
+			own.Body = body
 			return &own, nil
 		}
 		if h.hub.Log != nil {
-			h.hub.Log.WarnContext(ctx, "wrong side file", "hub", req.Key.Hub, "key", req.Key.Path, "mirror", resp.Entry.Mirror, "err", err)
+			h.hub.Log.WarnContext(ctx, "content refused", "hub", req.Key.Hub, "key", req.Key.Path, "mirror", resp.Entry.Mirror, "err", err)
 		}
 		if try == maxTries || len(h.hub.Mirrors) <= try || ctx.Err() != nil {
-			return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right checksum", Err: err}
+			return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right content", Err: err}
 		}
 		ask.Avoid = append(slices.Clip(ask.Avoid), resp.Entry.Mirror)
 	}
