@@ -101,6 +101,7 @@ func TestWantsJSON(t *testing.T) {
 		{"a browser", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", false},
 		{"latest", "application/vnd.pypi.simple.latest+json", true},
 		{"html first", "text/html, application/vnd.pypi.simple.v1+json; q=0.5", false},
+		{"both alike", "text/html, application/vnd.pypi.simple.v1+json", true},
 		{"not json", "application/vnd.pypi.simple.v1+json; q=0", false},
 		{"a bad weight", "application/vnd.pypi.simple.v1+json; q=NaN", false},
 		{"another json", "application/json", false},
