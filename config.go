@@ -97,6 +97,9 @@ type Upstream struct {
 
 	// Connections to this mirror at once; further requests wait. Default 64.
 	MaxConnections int `yaml:"max-connections"`
+
+	// Bytes a second from this mirror, all transfers together. Default 0: no limit.
+	Rate Size `yaml:"rate"`
 }
 
 // Path says which paths an upstream is asked for, and what it is asked. If
@@ -223,11 +226,24 @@ type Accel struct {
 
 // Race says how mirrors are played against each other.
 type Race struct {
-	// adaptive: the mirrors of a priority group are asked at once and the first
-	// good head is streamed. all: as in the original, the first to deliver
+	// adaptive: the best mirrors of a priority group by their live record are asked,
+	// the next ones when those are late or fail, and the first good head is streamed. all: as in the original, the first to deliver
 	// misc.first-chunk-bytes wins, so bandwidth decides and the client waits for
 	// it. ordered: one after another. Default adaptive.
 	Mode RaceMode `yaml:"mode"`
+
+	// How many mirrors adaptive asks at once while none of them is known; after, it
+	// is the best one by its record. Default 3.
+	Width int `yaml:"width"`
+
+	// When adaptive asks the next mirror as well, because those that were asked say
+	// nothing. Of a known mirror its record says when it is late. Default 250ms.
+	Stagger Duration `yaml:"stagger"`
+
+	// Go on at the same offset from another mirror when the chosen one dies, stalls
+	// or crawls, where a digest or an equal strong validator and length vouch for
+	// the content. Default true.
+	Switch bool `yaml:"switch"`
 }
 
 // Limits bounds what others may make the proxy do. Durations are more than zero
@@ -251,7 +267,12 @@ type Limits struct {
 	UpstreamMinRate       Size     `yaml:"upstream-min-rate"`       // a second, over 60 s; slower is a failure; 0: off. Default 1KiB
 	UpstreamHeaders       Size     `yaml:"upstream-headers"`        // of an answer. Default 64KiB
 	Redirects             int      `yaml:"redirects"`               // hops that are followed; 0: none. Default 5
+	UpstreamRate          Size     `yaml:"upstream-rate"`           // a second from all mirrors together; what is stored is never limited. Default 0: no limit
 	Object                Size     `yaml:"object"`                  // largest body that is fetched. Default 50GiB
+
+	// Other values of upstream-rate for hours of the day, in local time. The first
+	// that matches counts. Default none.
+	UpstreamHours []HourRate `yaml:"upstream-hours"`
 
 	// How long requests under way may go on once the process is asked to stop.
 	// Default 30s.
@@ -269,4 +290,11 @@ type Log struct {
 // Sentry is where errors are reported.
 type Sentry struct {
 	DSN Secret `yaml:"dsn"` // default '': nowhere
+}
+
+// HourRate is upstream-rate for a part of the day.
+type HourRate struct {
+	From Clock `yaml:"from,required"` // 08:00
+	To   Clock `yaml:"to,required"`   // 18:00, which is not part of it; before From: past midnight
+	Rate Size  `yaml:"rate"`          // a second; 0: no limit
 }

@@ -37,6 +37,7 @@ func (d *decoder) check(c *Config) {
 	if c.Misc.ChunkBytes <= 0 {
 		d.reject("misc.chunk-bytes", "must be more than 0")
 	}
+	d.race("race", &c.Race)
 	d.local("storage.local", &c.Storage.Local)
 	d.limits(&c.Limits)
 	if dsn := c.Sentry.DSN; dsn.IsSet() {
@@ -53,6 +54,15 @@ func (d *decoder) reject(path, format string, args ...any) {
 
 func (d *decoder) warn(path, format string, args ...any) {
 	d.warnings = append(d.warnings, Warning{Line: d.line(path), Path: path, Text: fmt.Sprintf(format, args...)})
+}
+
+func (d *decoder) race(at string, r *Race) {
+	if r.Width < 1 {
+		d.reject(at+".width", "must be at least 1")
+	}
+	if r.Stagger <= 0 || r.Stagger == Never {
+		d.reject(at+".stagger", "must be more than 0, and end")
+	}
 }
 
 func (d *decoder) upstream(at string, u *Upstream) {
@@ -288,6 +298,11 @@ func (d *decoder) limits(l *Limits) {
 	}
 	if l.Redirects < 0 {
 		d.reject("limits.redirects", "must be 0 or more")
+	}
+	for i, h := range l.UpstreamHours {
+		if h.From == h.To {
+			d.reject(fmt.Sprintf("limits.upstream-hours[%d]", i), "ends when it begins")
+		}
 	}
 }
 

@@ -114,7 +114,7 @@ func defaults() *Config {
 				Durability: Lazy,
 			},
 		},
-		Race: Race{Mode: RaceAdaptive},
+		Race: Race{Mode: RaceAdaptive, Width: 3, Stagger: Duration(250 * time.Millisecond), Switch: true},
 		Limits: Limits{
 			RequestLine:           8 << 10,
 			RequestHeaders:        64 << 10,

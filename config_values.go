@@ -219,6 +219,29 @@ func (l Level) String() string {
 	return strings.ToLower(slog.Level(l).String())
 }
 
+// Clock is a time of day: minutes since midnight, written 08:00.
+type Clock int
+
+func (c *Clock) set(s string) error {
+	t, err := time.Parse("15:04", s)
+	if err != nil {
+		return fmt.Errorf("%q is no time of day such as 08:00", s)
+	}
+	*c = Clock(t.Hour()*60 + t.Minute())
+	return nil
+}
+
+func (c Clock) String() string { return fmt.Sprintf("%02d:%02d", c/60, c%60) }
+
+// holds reports whether now is within the hours.
+func (h *HourRate) holds(now time.Time) bool {
+	c := Clock(now.Hour()*60 + now.Minute())
+	if h.From <= h.To {
+		return h.From <= c && c < h.To
+	}
+	return c >= h.From || c < h.To
+}
+
 // RaceMode is the way mirrors are asked.
 type RaceMode string
 

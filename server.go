@@ -16,6 +16,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/disk"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/upstream"
 )
 
 // stores is the table of storage types.
@@ -46,6 +47,8 @@ type Server struct {
 	ledger   *ledger.Ledger
 	cache    *cache.Cache
 	hubs     []*mounted
+	league   *league
+	rate     *upstream.Bucket
 	ready    probe
 	draining atomic.Bool
 }
@@ -87,6 +90,8 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	}); err != nil {
 		return nil, err
 	}
+	s.league = openLeague(cfg.Storage.Local.Path, o.Log)
+	s.rate = upstream.NewBucket(int64(cfg.Limits.UpstreamRate))
 	via := "cache-proxy-" + instance()
 	routes := &routes{}
 	for _, h := range cfg.Served() {
@@ -118,6 +123,9 @@ func (s *Server) close(ctx context.Context) error {
 	var errs []error
 	if s.cache != nil {
 		errs = append(errs, s.cache.Close(ctx))
+	}
+	if s.league != nil {
+		errs = append(errs, s.league.save())
 	}
 	for _, m := range s.hubs {
 		m.close()

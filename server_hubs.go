@@ -148,12 +148,15 @@ func (s *Server) mount(c *Hub, o Options, via string) (_ *mounted, err error) {
 // upstreams makes the groups of m, which keeps them, and the source that asks
 // the one a request is for: the mirrors, or a second host by its alias.
 func (s *Server) upstreams(m *mounted, o Options, via string) (exchange.Source, error) {
-	group := func(mirrors []upstream.Mirror) (*upstream.Group, error) {
+	group := func(origin string, mirrors []upstream.Mirror) (*upstream.Group, error) {
 		options := upstreamOptions(s.config, m.config, o, via)
 		options.Mirrors = mirrors
+		options.Bucket = s.rate
+		options.Records = s.league.records(m.config.Name, origin)
 		g, err := upstream.New(options)
 		if err == nil {
 			m.groups = append(m.groups, g)
+			s.league.add(m.config.Name, origin, g)
 		}
 		return g, err
 	}
@@ -167,7 +170,7 @@ func (s *Server) upstreams(m *mounted, o Options, via string) (exchange.Source, 
 			mirrors[i].Wrap = oci.Authorize(m.config.Options.AuthHosts, o.Now)
 		}
 	}
-	main, err := group(mirrors)
+	main, err := group("", mirrors)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +183,7 @@ func (s *Server) upstreams(m *mounted, o Options, via string) (exchange.Source, 
 		second[db.Name] = db.URL.URL
 	}
 	for _, alias := range slices.Sorted(maps.Keys(second)) {
-		g, err := group([]upstream.Mirror{{Server: second[alias]}})
+		g, err := group(alias, []upstream.Mirror{{Server: second[alias]}})
 		if err != nil {
 			return nil, fmt.Errorf("second host %s: %w", alias, err)
 		}
@@ -215,6 +218,9 @@ func upstreamOptions(cfg *Config, h *Hub, o Options, via string) upstream.Option
 	opts := upstream.Options{
 		Race: upstream.Race{
 			Mode:       string(h.Race.Mode),
+			Width:      h.Race.Width,
+			Stagger:    time.Duration(h.Race.Stagger),
+			Switch:     h.Race.Switch,
 			FirstChunk: int64(cfg.Misc.FirstChunkBytes),
 			Chunk:      int64(cfg.Misc.ChunkBytes),
 		},
@@ -275,6 +281,9 @@ func newMirror(c *Upstream) (upstream.Mirror, error) {
 		Header:          map[string]string{},
 		Proxy:           c.Proxy.URL,
 		MaxConnections:  c.MaxConnections,
+	}
+	if c.Rate > 0 {
+		m.Bucket = upstream.NewBucket(int64(c.Rate))
 	}
 	m.Path.Match, m.Path.Replace = c.Path.Match.Regexp, c.Path.Replace
 	for i, k := range c.Checkers {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/edge"
@@ -53,6 +54,9 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		s.log.Info("serving app", "addr", l.Addr().String())
 		go func() { served <- s.http.Serve(l) }()
 	}
+	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var kept sync.WaitGroup
+	kept.Go(func() { s.keep(keeping, time.Now) })
 	var err error
 	running := len(listeners)
 	select {
@@ -71,6 +75,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	for range running {
 		<-served
 	}
+	stop()
+	kept.Wait()
 	return errors.Join(err, s.close(drain))
 }
 

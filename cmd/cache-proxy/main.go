@@ -37,12 +37,14 @@ const usage = `cache-proxy stands between many machines and the mirrors they ins
 Usage:
   cache-proxy [serve] [flags]         serve until SIGTERM, then drain
   cache-proxy check [-print] [flags]  validate the configuration and say what it does
+  cache-proxy mirrors [-json] [flags] how the mirrors of the server with this configuration fare
 
 Examples:
   cache-proxy                         ./config.yaml, or else public mirrors, on :8881 with ./data
   cache-proxy -config /etc/cache-proxy.yaml -log-level debug
   cache-proxy check -config new.yaml  exit status 0 or 2
   cache-proxy check -print            the configuration in effect
+  cache-proxy mirrors                 who answers first, how fast, and who fails
 
 A flag beats the environment (CONFIG, LOG_LEVEL, SENTRY_DSN), which beats the file.
 
@@ -55,13 +57,14 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 type options struct {
 	config, logLevel, sentry string
 	check, print, version    bool
+	json                     bool
 	debug                    debugFlags
 }
 
 // run is the program; it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
 	command := "serve"
-	if len(args) > 0 && (args[0] == "serve" || args[0] == "check") {
+	if len(args) > 0 && (args[0] == "serve" || args[0] == "check" || args[0] == "mirrors") {
 		command, args = args[0], args[1:]
 	}
 	o, status := parse(command, args, stdout, stderr)
@@ -83,6 +86,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return check(c, source, o.print, stdout, stderr)
 	}
+	if command == "mirrors" {
+		return mirrors(c, o.json, stdout, stderr)
+	}
 	return serve(c, source, warnings, o, stderr)
 }
 
@@ -95,7 +101,9 @@ func parse(command string, args []string, stdout, stderr io.Writer) (*options, i
 	f.StringVar(&o.logLevel, "log-level", os.Getenv("LOG_LEVEL"), "`level`: trace, debug, info, warn or error; default as configured, info (LOG_LEVEL)")
 	f.StringVar(&o.sentry, "sentry", "", "sentry `DSN` to report errors to (SENTRY_DSN)") // no default: it would be shown
 	f.BoolVar(&o.version, "version", false, "print the version")
-	if o.check {
+	if command == "mirrors" {
+		f.BoolVar(&o.json, "json", false, "print all that is known, as JSON")
+	} else if o.check {
 		f.BoolVar(&o.print, "print", false, "print the configuration in effect, secrets masked")
 	} else {
 		f.BoolVar(&o.check, "check-config", false, "the same as check")
