@@ -196,6 +196,9 @@ func (c *Cache) fact(ctx context.Context, req *exchange.Request) exchange.Fact {
 		return exchange.Fact{Size: req.Size, Digest: req.Digest}
 	}
 	f, _ := c.facts.Lookup(ctx, req.Key)
+	if f.Size == 0 {
+		f.Size = req.Size
+	}
 	return f
 }
 

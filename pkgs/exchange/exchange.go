@@ -117,6 +117,7 @@ type Entry struct {
 	Size      int64       `json:"size"`             // of the content; -1 until known
 	Digest    Digest      `json:"digest,omitempty"` // of the content; "" until complete
 	Mirror    string      `json:"mirror,omitempty"` // base URL of the upstream it came from, without credentials
+	URL       string      `json:"url,omitempty"`    // where redirects ended, without the query; "" if there were none
 	Requested time.Time   `json:"requested,omitzero"`
 	Received  time.Time   `json:"received"`         // §4.2.3; moved on by a validation
 	Stored    time.Time   `json:"stored,omitzero"`  // when the content came; not moved

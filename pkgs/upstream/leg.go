@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,6 +123,9 @@ func (l *leg) take(res *response, requested time.Time) {
 	l.entry = &exchange.Entry{
 		Key: l.req.Key, Status: res.StatusCode, Header: header, Size: res.ContentLength,
 		Mirror: l.mirror.base, Requested: requested, Received: l.options.Now(),
+	}
+	if u := res.Request.URL; u.Scheme != l.url.Scheme || u.Host != l.url.Host || u.Path != l.url.Path {
+		l.entry.URL = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 	}
 	status, bad := res.StatusCode, l.mirror.check(res.StatusCode, res.Header)
 	switch {

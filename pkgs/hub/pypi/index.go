@@ -60,17 +60,17 @@ func slash(req *exchange.Request) *exchange.Response {
 
 // index answers with an edited index, and has the ledger learn from it.
 func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Request, base string) (*exchange.Response, error) {
-	var mirror string // that the index came from
+	var mirror, at string // that the index came from, and where redirects ended
 	source := exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		resp, err := next.Get(ctx, req)
 		if err == nil && resp.Entry.Status == http.StatusOK {
-			mirror = resp.Entry.Mirror
+			mirror, at = resp.Entry.Mirror, resp.Entry.URL
 			h.learn(next, req, resp)
 		}
 		return resp, err
 	})
 	return h.hub.Edited(ctx, source, req, rules+base, func(dst io.Writer, src io.Reader) error {
-		l := newLinker(h.links, req.Key.Path, mirror)
+		l := newLinker(h.links, req.Key.Path, mirror, at)
 		l.base = base
 		return edit(dst, src, l)
 	})
@@ -150,13 +150,13 @@ func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.
 	if resp.NoStore || req.Key.Path == simple || req.Policy.Class == freshness.Passthrough {
 		return
 	}
-	mirror := resp.Entry.Mirror
+	mirror, at := resp.Entry.Mirror, resp.Entry.URL
 	h.ledger.Learn(next, req, resp.Entry, "/", func(r io.Reader, teach func(string, exchange.Fact)) error {
 		plain, err := hub.Unpack(r)
 		if err != nil {
 			return err
 		}
 		defer plain.Close()
-		return h.facts(plain, newLinker(h.links, req.Key.Path, mirror), teach)
+		return h.facts(plain, newLinker(h.links, req.Key.Path, mirror, at), teach)
 	})
 }

@@ -251,8 +251,8 @@ func FuzzIndex(f *testing.F) {
 	h := newHub(f)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var out bytes.Buffer
-		err := edit(&out, bytes.NewReader(in), newLinker(h.links, "/simple/demo/", index))
-		learned := h.facts(bytes.NewReader(in), newLinker(h.links, "/simple/demo/", index), func(path string, _ exchange.Fact) {
+		err := edit(&out, bytes.NewReader(in), newLinker(h.links, "/simple/demo/", index, ""))
+		learned := h.facts(bytes.NewReader(in), newLinker(h.links, "/simple/demo/", index, ""), func(path string, _ exchange.Fact) {
 			assert.True(t, strings.HasPrefix(path, "/"))
 		})
 		if err == nil && json.Valid(in) && (in[0] == '{' || in[0] == '[') {
@@ -268,7 +268,7 @@ func FuzzLink(f *testing.F) {
 	}
 	h := newHub(f)
 	f.Fuzz(func(t *testing.T, mirror, in string) {
-		l := newLinker(h.links, "/simple/demo/", mirror)
+		l := newLinker(h.links, "/simple/demo/", mirror, "")
 		out := l.link(in)
 		_, before, _ := strings.Cut(in, "#")
 		_, after, _ := strings.Cut(out, "#")
@@ -317,10 +317,21 @@ func BenchmarkRewrite(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(text)))
 			for b.Loop() {
-				if err := h.facts(strings.NewReader(text), newLinker(h.links, "/simple/demo/", index), func(string, exchange.Fact) {}); err != nil {
+				if err := h.facts(strings.NewReader(text), newLinker(h.links, "/simple/demo/", index, ""), func(string, exchange.Fact) {}); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 	}
+}
+
+// Relative links of an index that was found elsewhere are relative to there.
+func TestMovedIndex(t *testing.T) {
+	mirror, err := url.Parse("https://m.example.org/")
+	require.NoError(t, err)
+	links := hub.NewLinks([]*url.URL{mirror}, nil)
+	l := newLinker(links, "/simple/demo/", "https://m.example.org", "https://m.example.org/web/simple/demo/")
+	assert.Equal(t, "../../web/packages/demo.whl#sha256=00", l.link("../../packages/demo.whl#sha256=00"))
+	l = newLinker(links, "/simple/demo/", "https://m.example.org", "https://cdn.example.org/simple/demo/")
+	assert.Equal(t, "https://cdn.example.org/packages/demo.whl", l.link("../../packages/demo.whl"))
 }

@@ -16,13 +16,12 @@ type linker struct {
 	from  *url.URL // against which links are resolved; nil: unknown
 	root  string   // path of the mirror on its host, with slashes around; "": unknown
 	based bool     // from is what the index itself says
+	moved bool     // from is where redirects ended
 }
 
-// newLinker is for the index at path, which came from mirror.
-//
-// BUG: where a mirror redirects to an index at another place, relative links in
-// it are resolved as if it had not: responses do not tell where they came from.
-func newLinker(links *hub.Links, path, mirror string) *linker {
+// newLinker is for the index at path, which came from mirror, where redirects
+// ended at at, if there were any.
+func newLinker(links *hub.Links, path, mirror, at string) *linker {
 	dir := path[:strings.LastIndexByte(path, '/')+1]
 	l := &linker{links: links, dir: dir, up: strings.Repeat("../", strings.Count(dir, "/")-1)}
 	if u, err := url.Parse(mirror + path); err == nil && u.IsAbs() {
@@ -31,6 +30,11 @@ func newLinker(links *hub.Links, path, mirror string) *linker {
 		if p, ok := links.Map(l.root, u); !ok || p != "/" {
 			l.root = "" // the mirror maps paths, or a second host lies there
 		}
+	}
+	if at != "" {
+		l.setBase(at)
+		l.based = false // what the index itself says still counts
+		l.moved = true
 	}
 	return l
 }
@@ -50,7 +54,7 @@ func (l *linker) setBase(href string) {
 // locate is the path below the hub of a link without its fragment, if it is one
 // of the hub's.
 func (l *linker) locate(link string) (path string, ok bool) {
-	if !l.based {
+	if !l.based && !l.moved {
 		if rest, ok := strings.CutPrefix(link, l.up); ok && plain(rest) {
 			return "/" + rest, true
 		}
@@ -75,7 +79,7 @@ func (l *linker) link(s string) string {
 	switch {
 	case ok && l.base != "":
 		return l.base + path + fragment
-	case ok && !l.based && (link == l.up+path[1:] || plain(link) && l.dir+link == path):
+	case ok && !l.based && !l.moved && (link == l.up+path[1:] || plain(link) && l.dir+link == path):
 		return s
 	case ok:
 		return l.up + path[1:] + fragment
