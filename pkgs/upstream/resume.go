@@ -15,9 +15,9 @@ import (
 const (
 	maxSwitches = 3                      // of one body
 	maxSearches = 6                      // of one body, while it comes
-	stalled     = time.Second            // without a byte, when there are others to ask
+	stalled     = 750 * time.Millisecond // without a byte, when there are others to ask
 	recovered   = 64 << 10               // bytes meanwhile, and a mirror that stalled is kept
-	paceWindow  = 500 * time.Millisecond // over which it is measured whether a body crawls
+	paceWindow  = 400 * time.Millisecond // over which it is measured whether a body crawls
 )
 
 // A relay is a winner's body that heals itself: when its mirror dies, stalls or
