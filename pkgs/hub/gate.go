@@ -70,7 +70,16 @@ func (t *gate) get(ctx context.Context, req *exchange.Request) (*exchange.Respon
 	if companions, ok := t.format.Companions(req.Key.Path); ok && req.Key.Variant == "" {
 		return t.renew(ctx, req, companions)
 	}
-	return t.next.Get(ctx, req)
+	resp, err := t.next.Get(ctx, req)
+	if err != nil && len(req.Avoid) > 0 && req.Digest != "" && ctx.Err() == nil &&
+		(req.Key.Variant == string(req.Digest) || req.Key.Path != req.Target) {
+		// Every mirror has sent something else under this name, which is not the
+		// content's own; they may have been updated in the meantime.
+		ask := *req
+		ask.Avoid, ask.Only = nil, req.Avoid[int(t.turn.Add(1))%len(req.Avoid)]
+		return t.next.Get(ctx, &ask)
+	}
+	return resp, err
 }
 
 // maxRounds is how often upstream is asked for a root that can be published.
@@ -79,7 +88,7 @@ const maxRounds = 4
 // renew asks for a root until there is one to publish.
 func (t *gate) renew(ctx context.Context, req *exchange.Request, companions []string) (*exchange.Response, error) {
 	root, old := req.Key.Path, req.Validate
-	avoid := t.avoid(root, old)
+	avoid, tour := t.avoid(root, old)
 	var last error
 	for round := 0; round < maxRounds; round++ {
 		ask := *req
@@ -91,10 +100,16 @@ func (t *gate) renew(ctx context.Context, req *exchange.Request, companions []st
 				resp.Body.Close()
 			}
 			avoid = nil
+			if tour {
+				t.toured(root, "")
+			}
 			if last != nil {
 				break
 			}
 			continue
+		}
+		if tour && err == nil {
+			t.toured(root, resp.Entry.Mirror)
 		}
 		if err != nil || resp.Entry.Status != http.StatusOK {
 			return resp, err
@@ -114,7 +129,7 @@ func (t *gate) renew(ctx context.Context, req *exchange.Request, companions []st
 		if last = err; errors.Is(err, errOlder) {
 			t.fellBehind(root, resp.Entry.Mirror)
 		}
-		if avoid = t.avoid(root, nil); !errors.Is(err, errMixed) {
+		if avoid, _ = t.avoid(root, nil); !errors.Is(err, errMixed) {
 			avoid = append(avoid, resp.Entry.Mirror)
 		}
 	}
@@ -441,14 +456,14 @@ func (t *gate) publish(ctx context.Context, gen *Generation, with []*companion) 
 	s.since, s.last = time.Time{}, time.Time{}
 }
 
-// avoid are the mirrors that are not asked for a root: those that are behind,
-// and at every other validation the one whose root is published. Without that, a
-// mirror that is fast and never updated would hold all others back (FAULTS B42).
-func (t *gate) avoid(root string, old *exchange.Entry) []string {
+// avoid are the mirrors that are not asked for a root. Those that are behind are
+// not; and every other validation is a tour, which leaves out who has been asked
+// in one, until all have been. Without that a mirror that is fast and never
+// updated would hold all others back (FAULTS B42).
+func (t *gate) avoid(root string, old *exchange.Entry) (names []string, tour bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, now := t.setLocked(root), t.now()
-	var names []string
 	for name, at := range s.behind {
 		if now.Sub(at) < behindTime {
 			names = append(names, name)
@@ -456,12 +471,26 @@ func (t *gate) avoid(root string, old *exchange.Entry) []string {
 			delete(s.behind, name)
 		}
 	}
-	if old != nil && old.Mirror != "" && t.mirrors > 1 {
-		if s.validations++; s.validations%2 == 0 && !slices.Contains(names, old.Mirror) {
-			names = append(names, old.Mirror)
-		}
+	if old == nil || t.mirrors < 2 {
+		return names, false
 	}
-	return names
+	if s.validations++; s.validations%2 == 1 {
+		return names, false
+	}
+	return append(names, s.toured...), true
+}
+
+// toured remembers that a mirror was asked on a tour; "" ends it.
+func (t *gate) toured(root, mirror string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.setLocked(root)
+	if mirror != "" && !slices.Contains(s.toured, mirror) {
+		s.toured = append(s.toured, mirror)
+	}
+	if mirror == "" || len(s.toured) >= t.mirrors {
+		s.toured = nil
+	}
 }
 
 // fellBehind remembers a mirror that has an older root than is published.

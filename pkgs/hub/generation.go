@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -83,6 +84,8 @@ type Generations struct {
 	now     func() time.Time
 	reading chan struct{} // a token for each root that is held in memory
 
+	turn atomic.Uint32 // among mirrors that have all sent something wrong
+
 	mu       sync.Mutex // guards all that follows; nothing slow is done under it
 	sets     map[string]*set
 	pins     map[pinned]pin
@@ -100,6 +103,7 @@ type set struct {
 	since, last time.Time            // a new root has been waiting since, and was looked at last
 	behind      map[string]time.Time // mirrors that had an older root, and when
 	validations int
+	toured      []string  // mirrors that were asked on a tour of all of them
 	forced      time.Time // the last validation that a missing member made
 }
 

@@ -89,23 +89,23 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 		if !absent(resp, err) || ctx.Err() != nil {
 			return resp, err
 		}
-		other := h.otherName(req)
-		if other == "" {
+		target := h.otherName(req)
+		if target == "" {
 			return resp, err
 		}
 		ask := req.Clone()
-		ask.Target, ask.Avoid = other, nil // a mirror that sent something wrong did so under that name
-		second, e := next.Get(ctx, ask)
-		if absent(second, e) {
+		ask.Target, ask.Avoid = target, nil // what mirrors sent wrong they sent under the one name
+		other, e := next.Get(ctx, ask)
+		if absent(other, e) {
 			if e == nil {
-				second.Body.Close()
+				other.Body.Close()
 			}
 			return resp, err
 		}
 		if err == nil {
 			resp.Body.Close()
 		}
-		return second, e
+		return other, e
 	}), cached)
 }
 
@@ -118,8 +118,9 @@ func absent(resp *exchange.Response, err error) bool {
 	return resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone
 }
 
-// otherName is a target for the content of req other than its own: by its hash,
-// or as a release lists it. It is "" if there is none.
+// otherName is the target that may have the content of req when mirrors do not
+// have it as they were asked: it has two names, by its hash and as a release
+// lists it. It is "" if there is none.
 func (h *Hub) otherName(req *exchange.Request) string {
 	digest, ok := byHash(req.Key.Path)
 	if !ok {
