@@ -124,8 +124,8 @@ func (l *leg) take(res *response, requested time.Time) {
 		Key: l.req.Key, Status: res.StatusCode, Header: header, Size: res.ContentLength,
 		Mirror: l.mirror.base, Requested: requested, Received: l.options.Now(),
 	}
-	if u := res.Request.URL; u.Scheme != l.url.Scheme || u.Host != l.url.Host || u.Path != l.url.Path {
-		l.entry.URL = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+	if r := res.Request; r != nil && (r.URL.Scheme != l.url.Scheme || r.URL.Host != l.url.Host || r.URL.Path != l.url.Path) {
+		l.entry.URL = (&url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Path: r.URL.Path, RawPath: r.URL.RawPath}).String()
 	}
 	status, bad := res.StatusCode, l.mirror.check(res.StatusCode, res.Header)
 	switch {
