@@ -24,12 +24,12 @@
 //	all, first head                    6.06     1.00    39.89     8.00
 //	all, first 50 MiB                  1.40     1.13     2.88     8.00
 //	ordered                           13.03     4.69   140.34     1.07
-//	adaptive 1, 250ms                  1.59     1.00     6.61     1.05
-//	adaptive 3, 250ms                  1.66     1.00     7.25     1.05
-//	adaptive 3, 100ms, switch          1.41     1.00     6.33     1.06
-//	adaptive 3, 250ms, switch          1.41     1.00     6.35     1.06
-//	adaptive 3, 500ms, switch          1.41     1.00     6.35     1.06
-//	adaptive 3, 250ms, switch, sizes   1.31     1.00     5.33     1.06
+//	adaptive 1, 250ms                  1.58     1.00     6.93     1.05
+//	adaptive 3, 250ms                  1.57     1.00     6.74     1.05
+//	adaptive 3, 100ms, switch          1.43     1.00     6.53     1.06
+//	adaptive 3, 250ms, switch          1.44     1.00     6.53     1.06
+//	adaptive 3, 500ms, switch          1.44     1.00     6.54     1.06
+//	adaptive 3, 250ms, switch, sizes   1.29     1.00     5.20     1.06
 //
 // (The last line: with sizes known beforehand, as indexes tell them. Width and
 // stagger matter only until the best mirror is known.)
