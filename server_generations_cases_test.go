@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -249,4 +250,81 @@ func TestListedButGone(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, w.Code, "the client has the old root")
 	c := &aptClient{s: s, addr: "192.0.2.1:1"}
 	assert.Equal(t, 2, aptUpdate(t, c))
+}
+
+// TestSigned: a signature is that of the root which the client has, or is about
+// to get, in whatever order it asks for them.
+func TestSigned(t *testing.T) {
+	repomd := func(n int) string {
+		return fmt.Sprintf("<repomd><revision>%d</revision></repomd>", n)
+	}
+	for _, c := range []struct {
+		kind, root, signature string
+		content               func(n int) string
+	}{
+		{"rpm", "/9/repodata/repomd.xml", ".asc", repomd},
+		{"pacman", "/core/os/x86_64/core.db", ".sig", func(n int) string { return fmt.Sprintf("database %d", n) }},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			clock := &aClock{now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
+			m := newTreeMirror(t)
+			at := func(n int) {
+				modified := time.Date(2026, 1, 1, 0, n, 0, 0, time.UTC)
+				m.publish(tree{
+					c.root:               {[]byte(c.content(n)), modified},
+					c.root + c.signature: {[]byte("signature of " + c.content(n)), modified},
+				})
+			}
+			at(1)
+			s := generationsServer(t, clock, "name: r, type: "+c.kind, m)
+			get := func(addr, path string) string {
+				r, w := httptest.NewRequest("GET", "/r"+path, nil), httptest.NewRecorder()
+				r.RemoteAddr = addr + ":1"
+				s.ServeHTTP(w, r)
+				assert.Equal(t, 200, w.Code, path)
+				return w.Body.String()
+			}
+			move := func(n int) { // what another client sees
+				t.Helper()
+				at(n)
+				for try := 0; try < 6 && get("192.0.2.9", c.root) != c.content(n); try++ {
+					clock.pass(6 * time.Minute)
+				}
+				require.Equal(t, c.content(n), get("192.0.2.9", c.root))
+			}
+			const a = "192.0.2.1"
+			assert.Equal(t, c.content(1), get(a, c.root))
+			move(2)
+			assert.Equal(t, "signature of "+c.content(1), get(a, c.root+c.signature), "of the root that it has")
+			assert.Equal(t, "signature of "+c.content(2), get(a, c.root+c.signature), "a new beginning")
+			assert.Equal(t, c.content(2), get(a, c.root))
+			assert.Equal(t, "signature of "+c.content(2), get(a, c.root+c.signature))
+			assert.Equal(t, "signature of "+c.content(2), get(a, c.root+c.signature))
+
+			at(1) // the mirror goes back
+			clock.pass(time.Hour)
+			assert.Equal(t, c.content(2), get(a, c.root))
+			assert.Equal(t, "signature of "+c.content(2), get(a, c.root+c.signature))
+		})
+	}
+}
+
+// TestUnsigned: a mirror that has no signature, or fails at it, is a mirror all the same.
+func TestUnsigned(t *testing.T) {
+	clock := &aClock{now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
+	m := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, ".asc"):
+			w.WriteHeader(http.StatusForbidden)
+		case strings.HasSuffix(r.URL.Path, ".key"):
+			w.WriteHeader(http.StatusInternalServerError)
+		default:
+			fmt.Fprint(w, "<repomd></repomd>")
+		}
+	}))
+	defer m.Close()
+	s := generationsServer(t, clock, "name: r, type: rpm", &treeMirror{Server: m})
+	assert.Equal(t, 200, ask(s, "GET", "/r/9/repodata/repomd.xml").Code)
+	assert.Equal(t, 403, ask(s, "GET", "/r/9/repodata/repomd.xml.asc").Code)
+	assert.Equal(t, 503, ask(s, "GET", "/r/9/repodata/repomd.xml.key").Code)
 }

@@ -22,28 +22,6 @@ type gate struct {
 	next, cached exchange.Source
 }
 
-// A companion is what was fetched with a root.
-type companion struct {
-	entry   *exchange.Entry
-	content []byte
-	noStore bool
-}
-
-func (c *companion) response() *exchange.Response {
-	return &exchange.Response{Entry: c.entry, Body: buffered(c.content), NoStore: c.noStore}
-}
-
-// ofRoot begins the variant of a companion's key; the digest of its root follows.
-const ofRoot = "of "
-
-// companionOf is the request for the companion of a root.
-func companionOf(req *exchange.Request, root exchange.Digest) *exchange.Request {
-	req = req.Clone()
-	req.Key.Variant = ofRoot + string(root)
-	req.Policy.Class = freshness.Immutable
-	return req
-}
-
 // Errors that let a root wait.
 var (
 	errOlder    = errors.New("older than what is published")
@@ -114,7 +92,7 @@ func (t *gate) renew(ctx context.Context, req *exchange.Request, companions []st
 		if err != nil || resp.Entry.Status != http.StatusOK {
 			return resp, err
 		}
-		out, err := t.admit(ctx, req, resp, companions)
+		out, err := t.admit(ctx, req, resp, companions, round == maxRounds-1)
 		if err == nil {
 			return out, nil
 		}
@@ -140,9 +118,6 @@ func (t *gate) renew(ctx context.Context, req *exchange.Request, companions []st
 		return t.unchanged(req, 0), nil
 	case old != nil:
 		return t.unchanged(req, retryTime), nil
-	case errors.Is(last, errMixed):
-		return nil, &exchange.Error{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second,
-			Message: "the mirrors are being updated", Err: last}
 	}
 	return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has an index that can be read", Err: last}
 }
@@ -167,8 +142,9 @@ type waiting struct{ err error }
 func (w *waiting) Error() string { return "waits for its members: " + w.err.Error() }
 func (w *waiting) Unwrap() error { return w.err }
 
-// admit decides on an answer that may be a new root, which it takes over.
-func (t *gate) admit(ctx context.Context, req *exchange.Request, resp *exchange.Response, companions []string) (*exchange.Response, error) {
+// admit decides on an answer that may be a new root, which it takes over. last
+// says that no other will be asked for.
+func (t *gate) admit(ctx context.Context, req *exchange.Request, resp *exchange.Response, companions []string, last bool) (*exchange.Response, error) {
 	select {
 	case t.reading <- struct{}{}:
 		defer func() { <-t.reading }()
@@ -214,8 +190,11 @@ func (t *gate) admit(ctx context.Context, req *exchange.Request, resp *exchange.
 	if err == nil {
 		err = t.fetchMembers(ctx, gen)
 	}
-	if err != nil && ctx.Err() == nil && t.overdue(req, err) {
+	if err != nil && ctx.Err() == nil && t.overdue(req, err, last) {
 		t.log.WarnContext(ctx, "root published without all that belongs to it", "hub", t.hub, "key", req.Key.Path, "mirror", e.Mirror, "err", err)
+		if errors.Is(err, errMixed) {
+			with = nil // they are of another one
+		}
 		err = nil
 	}
 	if err != nil {
@@ -254,131 +233,6 @@ func (t *gate) published(ctx context.Context, req *exchange.Request) *Root {
 	return nil
 }
 
-// fetchCompanions gets what goes with a root from the mirror that has it, and
-// asks that mirror whether it has it still (PROTOCOLS 0.19).
-func (t *gate) fetchCompanions(ctx context.Context, req *exchange.Request, e *exchange.Entry, root *Root, paths []string) ([]*companion, error) {
-	var all []*companion
-	some := false
-	for _, path := range paths {
-		c, err := t.fetchCompanion(ctx, companionOf(t.format.Request(path), e.Digest), e.Mirror)
-		if err != nil {
-			return nil, err
-		}
-		if c.entry.Status == http.StatusOK {
-			some = true
-			if t.format.Agrees != nil && !t.format.Agrees(root, path, c.content) {
-				return nil, fmt.Errorf("%w: %s does not agree", errMixed, path)
-			}
-		}
-		all = append(all, c)
-	}
-	if !some {
-		return all, nil
-	}
-	return all, t.still(ctx, req, e)
-}
-
-// fetchCompanion gets one companion; one that is not there is an answer too.
-func (t *gate) fetchCompanion(ctx context.Context, req *exchange.Request, mirror string) (*companion, error) {
-	ask := *req
-	ask.Only = mirror
-	resp, err := t.next.Get(ctx, &ask)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errMixed, err)
-	}
-	defer resp.Body.Close()
-	switch status := resp.Entry.Status; status {
-	case http.StatusOK, http.StatusNotFound, http.StatusGone:
-	default:
-		return nil, fmt.Errorf("%w: %s is %d", errMixed, req.Key.Path, status)
-	}
-	content, err := io.ReadAll(io.LimitReader(resp.Body, maxRoot+1))
-	if err == nil && len(content) > maxRoot {
-		err = errTooLarge
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errMixed, err)
-	}
-	e := *resp.Entry
-	e.Key, e.Size = req.Key, int64(len(content))
-	return &companion{entry: &e, content: content, noStore: resp.NoStore}, nil
-}
-
-// still is nil if a mirror has a root as it was a moment ago.
-func (t *gate) still(ctx context.Context, req *exchange.Request, e *exchange.Entry) error {
-	ask := *req
-	ask.Only, ask.Avoid, ask.Validate = e.Mirror, nil, e
-	resp, err := t.next.Get(ctx, &ask)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errMixed, err)
-	}
-	defer resp.Body.Close()
-	switch resp.Entry.Status {
-	case http.StatusNotModified:
-		return nil
-	case http.StatusOK:
-		sum := sha256.New()
-		if _, err := io.Copy(sum, io.LimitReader(resp.Body, maxRoot+1)); err == nil && sumDigest(sum) == e.Digest {
-			return nil
-		}
-	}
-	return errMixed
-}
-
-// companion answers for a companion by itself: one that was fetched with its
-// root just now, or else, since it is lost, from the mirror of its root as long
-// as that is published.
-func (t *gate) companion(ctx context.Context, req *exchange.Request, digest exchange.Digest) (*exchange.Response, error) {
-	t.mu.Lock()
-	c := t.prepared[req.Key]
-	t.mu.Unlock()
-	if c != nil {
-		return c.response(), nil
-	}
-	gone := &exchange.Error{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second,
-		Message: "the index that this belongs to has been replaced"}
-	root := t.rootOf(req.Key.Path, digest)
-	if root == "" {
-		return nil, gone
-	}
-	stored := t.format.Request(root)
-	stored.Policy = freshness.Policy{TTL: freshness.Forever}
-	resp, err := t.cached.Get(ctx, stored)
-	if err != nil {
-		return nil, err
-	}
-	resp.Body.Close()
-	if resp.Entry.Status != http.StatusOK || resp.Entry.Digest != digest {
-		return nil, gone
-	}
-	c, err = t.fetchCompanion(ctx, req, resp.Entry.Mirror)
-	if err == nil && c.entry.Status == http.StatusOK {
-		err = t.still(ctx, stored, resp.Entry)
-		if gen := t.read(root, digest); err == nil && gen != nil && t.format.Agrees != nil && !t.format.Agrees(gen.Root, req.Key.Path, c.content) {
-			err = errMixed
-		}
-	}
-	if err != nil {
-		gone.Err = err
-		return nil, gone
-	}
-	return c.response(), nil
-}
-
-// rootOf is the root with this digest that has a companion; "" if none is known.
-func (t *gate) rootOf(companion string, digest exchange.Digest) string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for k := range t.roots {
-		if k.digest == digest {
-			if paths, _ := t.format.Companions(k.path); slices.Contains(paths, companion) {
-				return k.path
-			}
-		}
-	}
-	return ""
-}
-
 // fetchMembers makes sure that what clients use of a set can be had as gen has it.
 func (t *gate) fetchMembers(ctx context.Context, gen *Generation) error {
 	var missing error
@@ -415,9 +269,9 @@ func (t *gate) fetchMember(ctx context.Context, req *exchange.Request) error {
 
 // overdue says that a new root has waited for too long, or that there is none to
 // stay in its place; then what belongs to it is left to chance.
-func (t *gate) overdue(req *exchange.Request, err error) bool {
+func (t *gate) overdue(req *exchange.Request, err error, last bool) bool {
 	if req.Validate == nil {
-		return !errors.Is(err, errMixed)
+		return last || !errors.Is(err, errMixed)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -451,63 +305,14 @@ func (t *gate) publish(ctx context.Context, gen *Generation, with []*companion) 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.setLocked(gen.Path)
-	s.current = gen.Digest
-	s.publication++
-	s.since, s.last = time.Time{}, time.Time{}
-}
-
-// avoid are the mirrors that are not asked for a root. Those that are behind are
-// not; and every other validation is a tour, which leaves out who has been asked
-// in one, until all have been. Without that a mirror that is fast and never
-// updated would hold all others back (FAULTS B42).
-func (t *gate) avoid(root string, old *exchange.Entry) (names []string, tour bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s, now := t.setLocked(root), t.now()
-	for name, at := range s.behind {
-		if now.Sub(at) < behindTime {
-			names = append(names, name)
-		} else {
-			delete(s.behind, name)
+	s.current, s.with = gen.Digest, nil
+	for _, c := range with {
+		if c.entry.Status == http.StatusOK {
+			s.with = append(s.with, c.entry.Key.Path)
 		}
 	}
-	if old == nil || t.mirrors < 2 {
-		return names, false
-	}
-	if s.validations++; s.validations%2 == 1 {
-		return names, false
-	}
-	return append(names, s.toured...), true
-}
-
-// toured remembers that a mirror was asked on a tour; "" ends it.
-func (t *gate) toured(root, mirror string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := t.setLocked(root)
-	if mirror != "" && !slices.Contains(s.toured, mirror) {
-		s.toured = append(s.toured, mirror)
-	}
-	if mirror == "" || len(s.toured) >= t.mirrors {
-		s.toured = nil
-	}
-}
-
-// fellBehind remembers a mirror that has an older root than is published.
-func (t *gate) fellBehind(root, mirror string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s := t.setLocked(root); len(s.behind) < t.mirrors {
-		s.behind[mirror] = t.now()
-	}
-}
-
-// buffered is a body in memory.
-func buffered(content []byte) io.ReadCloser {
-	return struct {
-		io.ReadSeeker
-		io.Closer
-	}{bytes.NewReader(content), io.NopCloser(nil)}
+	s.publication++
+	s.since, s.last = time.Time{}, time.Time{}
 }
 
 // rest is a body of which some was read.

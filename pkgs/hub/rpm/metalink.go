@@ -81,7 +81,7 @@ func (h *Hub) matching(ctx context.Context, next exchange.Source, req *exchange.
 	if root == "" || len(hashes) == 0 || h.opts.Cache == nil {
 		return text, nil
 	}
-	gen, err := h.generations.Current(ctx, next, root)
+	gen, _ := h.generations.Current(ctx, next, root)
 	if gen != nil && !slices.Contains(hashes, gen.Digest.Hex()) {
 		if newer := h.generations.Force(ctx, next, root); newer != nil {
 			gen = newer
