@@ -9,8 +9,9 @@
 // request is not in it does not exist for the rest of the way. Rewrite: what
 // must change between the cache's answer and this client? Here, nothing.
 //
-// A hub reads no clock, opens no file, keeps no entry and asks no mirror; and
-// this one looks into no content.
+// A hub reads no clock, opens no file, keeps no entry and asks no mirror. This
+// one looks into two kinds of content only: checksum files, which teach what the
+// files beside them must be, and listings with absolute links.
 package files
 
 import (
@@ -19,6 +20,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // Options of a [Hub].
@@ -26,17 +28,29 @@ type Options struct {
 	Name        string        // of the mount: the keys' Hub
 	Policies    *hub.Policies // by canonical path; paths without a rule are mutable
 	IgnoreQuery bool          // the query neither selects content nor goes upstream
+
+	// Hub and Ledger are for hubs of their own: checksum files teach, listings
+	// lead back. Without a Hub nothing is looked into, as in the original.
+	Hub    *hub.Options
+	Ledger *ledger.Ledger // nil learns nothing
 }
 
 // A Hub is one plain tree. It is safe for concurrent use.
 type Hub struct {
-	opts Options
+	opts  Options
+	links *hub.Links
 }
 
 var _ hub.Hub = (*Hub)(nil)
 
 // New makes a hub.
-func New(opts Options) *Hub { return &Hub{opts: opts} }
+func New(opts Options) *Hub {
+	h := &Hub{opts: opts}
+	if opts.Hub != nil {
+		h.links = hub.NewLinks(opts.Hub.Mirrors, nil)
+	}
+	return h
+}
 
 // Parse takes any path, and no field of the client's. The query counts, since a
 // tree may be made by a program, unless the options say otherwise; an empty one
@@ -57,6 +71,3 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		Policy: policy,
 	}, nil
 }
-
-// Rewrite changes nothing: the links of a listing are relative, and files are files.
-func (h *Hub) Rewrite(next exchange.Source) exchange.Source { return next }
