@@ -32,7 +32,9 @@ const ofRoot = "of "
 func companionOf(req *exchange.Request, root exchange.Digest) *exchange.Request {
 	req = req.Clone()
 	req.Key.Variant = ofRoot + string(root)
-	req.Policy.Class = freshness.Immutable
+	// It never changes, but is no artifact either: no index that is being read,
+	// maybe its own root, is waited for to learn what it is.
+	req.Policy.Class, req.Policy.TTL = freshness.Mutable, freshness.Forever
 	return req
 }
 

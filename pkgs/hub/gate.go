@@ -49,15 +49,19 @@ func (t *gate) get(ctx context.Context, req *exchange.Request) (*exchange.Respon
 		return t.renew(ctx, req, companions)
 	}
 	resp, err := t.next.Get(ctx, req)
-	if err != nil && len(req.Avoid) > 0 && req.Digest != "" && ctx.Err() == nil &&
-		(req.Key.Variant == string(req.Digest) || req.Key.Path != req.Target) {
+	if err != nil && len(req.Avoid) > 0 && req.Digest != "" && req.Key.Variant == string(req.Digest) && ctx.Err() == nil {
 		// Every mirror has sent something else under this name, which is not the
 		// content's own; they may have been updated in the meantime.
 		ask := *req
-		ask.Avoid, ask.Only = nil, req.Avoid[int(t.turn.Add(1))%len(req.Avoid)]
+		ask.Avoid, ask.Only = nil, t.Turn(req.Avoid)
 		return t.next.Get(ctx, &ask)
 	}
 	return resp, err
+}
+
+// Turn is one of some mirrors, another one each time.
+func (g *Generations) Turn(mirrors []string) string {
+	return mirrors[int(g.turn.Add(1)%uint32(len(mirrors)))]
 }
 
 // maxRounds is how often upstream is asked for a root that can be published.

@@ -101,6 +101,7 @@ const (
 	maxHot      = 256 // members of a set
 	maxPins     = 10_000
 	maxRoots    = 48
+	maxMissing  = 4                // roots that one missing file makes be looked at
 	pinTime     = time.Hour        // how long a client may take from a root to its last member
 	earlyTime   = 30 * time.Second // and from a companion to its root
 	behindTime  = 10 * time.Minute // how long a mirror is thought behind
@@ -136,11 +137,10 @@ func NewGenerations(o *Options, f Format, g GenerationOptions) *Generations {
 
 // Root answers a client that asks for a root, and remembers which one it was given.
 func (g *Generations) Root(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	if p, ok := g.pin(req.Client, req.Key.Path, earlyTime); ok && p.early {
-		req = req.Clone() // it has the signature of what is published
-		req.Policy.TTL = freshness.Forever
+	resp, err := g.expected(ctx, next, req)
+	if resp == nil && err == nil {
+		resp, err = next.Get(ctx, req)
 	}
-	resp, err := next.Get(ctx, req)
 	if err != nil || resp.Entry.Status != http.StatusOK || req.Head {
 		return resp, err
 	}
@@ -156,6 +156,23 @@ func (g *Generations) Root(ctx context.Context, next exchange.Source, req *excha
 	}
 	g.give(req.Client, req.Key.Path, pin{digest: gen.Digest, at: g.now()})
 	return resp, nil
+}
+
+// expected is the root that a client has had the companion of a moment ago; nil
+// if there is none, or it has been replaced.
+func (g *Generations) expected(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	p, ok := g.pin(req.Client, req.Key.Path, earlyTime)
+	if !ok || !p.early || req.Policy.Class != freshness.Mutable {
+		return nil, nil
+	}
+	ask := *req
+	ask.Policy.TTL = freshness.Forever // whatever is there
+	resp, err := next.Get(ctx, &ask)
+	if err == nil && resp.Entry.Digest != p.digest {
+		resp.Body.Close()
+		return nil, nil
+	}
+	return resp, err
 }
 
 // Companion answers a client that asks for what goes with a root: the one that
@@ -303,6 +320,22 @@ func (g *Generations) Force(ctx context.Context, next exchange.Source, root stri
 		g.log.DebugContext(ctx, "root not validated", "hub", g.hub, "key", root, "err", err)
 	}
 	return gen
+}
+
+// Missing validates the roots that may list a file which no mirror has, as
+// belongs says (PROTOCOLS 0.13).
+func (g *Generations) Missing(ctx context.Context, next exchange.Source, belongs func(root string) bool) {
+	g.mu.Lock()
+	var roots []string
+	for root := range g.sets {
+		if belongs(root) && len(roots) < maxMissing {
+			roots = append(roots, root)
+		}
+	}
+	g.mu.Unlock()
+	for _, root := range roots {
+		g.Force(ctx, next, root)
+	}
 }
 
 // generation reads the root in resp, whose body stays as it is. Nil: it cannot

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -32,6 +33,10 @@ const (
 type Hub struct {
 	opts   hub.Options
 	ledger *ledger.Ledger
+	now    func() time.Time
+
+	mu        sync.Mutex
+	validated time.Time // guarded by mu; the last validation for the sake of a package
 }
 
 var _ hub.Hub = (*Hub)(nil)
@@ -41,7 +46,11 @@ func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
 	if o.Name == "" {
 		return nil, fmt.Errorf("apk: no name")
 	}
-	return &Hub{opts: o, ledger: l}, nil
+	h := &Hub{opts: o, ledger: l, now: o.Now}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	return h, nil
 }
 
 // Parse knows every path; no field of the client's and no query counts.
@@ -106,10 +115,52 @@ func nameVersion(s string) (name, version string) {
 // Rewrite learns from the indexes that pass by.
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		if strings.HasSuffix(req.Key.Path, ".apk") {
+			return h.file(ctx, next, req)
+		}
 		resp, err := next.Get(ctx, req)
 		if err == nil {
 			h.learn(next, req, resp)
 		}
 		return resp, err
 	})
+}
+
+// file answers for a package. That an index lists it and no mirror has it says
+// that the index is older or newer than they are.
+func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	if _, listed := h.ledger.Lookup(ctx, req.Key); !listed {
+		return next.Get(ctx, req)
+	}
+	ask := *req
+	ask.Policy.Negative = 0
+	resp, err := next.Get(ctx, &ask)
+	if err == nil && (resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone) {
+		h.validate(ctx, next, path.Dir(req.Key.Path))
+	}
+	return resp, err
+}
+
+// pause is how long an index is not validated again though a package is missing.
+const pause = 10 * time.Second
+
+// validate asks for the index of a directory, whether it is fresh or not.
+func (h *Hub) validate(ctx context.Context, next exchange.Source, dir string) {
+	h.mu.Lock()
+	if h.now().Sub(h.validated) < pause {
+		h.mu.Unlock()
+		return
+	}
+	h.validated = h.now()
+	h.mu.Unlock()
+	index := path.Join(dir, "APKINDEX.tar.gz")
+	ask := h.request(index, index)
+	if ask.Policy.Class != freshness.Mutable || ask.Policy.TTL == freshness.Forever {
+		return
+	}
+	ask.Policy.TTL, ask.Policy.StaleWhileRevalidate = 0, 0
+	if resp, err := next.Get(ctx, ask); err == nil {
+		h.learn(next, ask, resp)
+		resp.Body.Close()
+	}
 }

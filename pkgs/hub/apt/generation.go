@@ -86,26 +86,25 @@ func member(req *exchange.Request, root *hub.Root) {
 func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 	return h.generations.Gate(exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		resp, err := next.Get(ctx, req)
-		if !absent(resp, err) || ctx.Err() != nil {
+		if !absent(resp, err) {
 			return resp, err
 		}
-		target := h.otherName(req)
-		if target == "" {
-			return resp, err
-		}
-		ask := req.Clone()
-		ask.Target, ask.Avoid = target, nil // what mirrors sent wrong they sent under the one name
-		other, e := next.Get(ctx, ask)
-		if absent(other, e) {
+		for _, ask := range h.others(req) {
+			if ctx.Err() != nil {
+				break
+			}
+			other, e := next.Get(ctx, ask)
+			if !absent(other, e) {
+				if err == nil {
+					resp.Body.Close()
+				}
+				return other, e
+			}
 			if e == nil {
 				other.Body.Close()
 			}
-			return resp, err
 		}
-		if err == nil {
-			resp.Body.Close()
-		}
-		return other, e
+		return resp, err
 	}), cached)
 }
 
@@ -118,25 +117,37 @@ func absent(resp *exchange.Response, err error) bool {
 	return resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone
 }
 
-// otherName is the target that may have the content of req when mirrors do not
-// have it as they were asked: it has two names, by its hash and as a release
-// lists it. It is "" if there is none.
-func (h *Hub) otherName(req *exchange.Request) string {
+// others are what else may bring the content of req when mirrors do not have it
+// as they were asked: it has two names, by its hash and as a release lists it.
+// Under the latter one mirror is asked though all of them have sent something
+// else, since they may have been updated in the meantime.
+func (h *Hub) others(req *exchange.Request) (asks []*exchange.Request) {
 	digest, ok := byHash(req.Key.Path)
 	if !ok {
-		return ""
+		return nil
 	}
-	if named, ok := byHash(req.Target); !ok || named != digest {
-		return req.Key.Path
-	}
-	for root := range h.roots(req.Key.Path) {
-		if gen := h.generations.Known(req.Client, root); gen != nil {
-			if name := gen.Name(digest); name != "" {
-				return name
+	listed, other := req.Target, req.Key.Path
+	if named, ok := byHash(req.Target); ok && named == digest {
+		listed = ""
+		for root := range h.roots(req.Key.Path) {
+			if gen := h.generations.Known(req.Client, root); gen != nil && listed == "" {
+				listed = gen.Name(digest)
 			}
 		}
+		if listed == "" {
+			return nil
+		}
+		other = listed
 	}
-	return ""
+	ask := req.Clone()
+	ask.Target = other
+	asks = append(asks, ask)
+	if len(req.Avoid) > 0 {
+		ask := req.Clone()
+		ask.Target, ask.Avoid, ask.Only = listed, nil, h.generations.Turn(req.Avoid)
+		asks = append(asks, ask)
+	}
+	return asks
 }
 
 // roots are the roots that may list a path: those that were seen, the nearest
@@ -181,7 +192,9 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			return h.generations.Root(ctx, next, req)
 		case isRelease(base) && !component(dir):
 			return h.oldForm(ctx, next, req, dir, base)
-		case strings.Contains(dir, "/pool/"), isPackage(base), base == "":
+		case strings.Contains(dir, "/pool/"), isPackage(base) && !strings.Contains(dir, "/dists/"):
+			return h.file(ctx, next, req)
+		case base == "":
 			return next.Get(ctx, req)
 		}
 		return h.index(ctx, next, req)
@@ -260,6 +273,24 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 	resp, err := next.Get(ctx, req)
 	if err == nil && !hashed {
 		h.learn(next, req, resp, req.Key.Path)
+	}
+	return resp, err
+}
+
+// file answers for a package. That an index lists it and no mirror has it says
+// that the index is older or newer than they are.
+func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	if _, listed := h.ledger.Lookup(ctx, req.Key); !listed {
+		return next.Get(ctx, req)
+	}
+	ask := *req
+	ask.Policy.Negative = 0
+	resp, err := next.Get(ctx, &ask)
+	if err == nil && (resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone) {
+		h.generations.Missing(ctx, next, func(root string) bool {
+			before, _, _ := strings.Cut(root, "/dists/")
+			return strings.HasPrefix(req.Key.Path, strings.TrimSuffix(before, path.Base(root)))
+		})
 	}
 	return resp, err
 }

@@ -160,7 +160,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		root, signed := strings.CutSuffix(req.Key.Path, ".sig")
 		switch {
 		case !isDatabase(root):
-			return next.Get(ctx, req)
+			return h.file(ctx, next, req)
 		case signed:
 			return h.generations.Companion(ctx, next, req, root, false)
 		}
@@ -170,4 +170,19 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		}
 		return resp, err
 	})
+}
+
+// file answers for a package. That an index lists it and no mirror has it says
+// that the index is older or newer than they are.
+func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	if _, listed := h.ledger.Lookup(ctx, req.Key); !listed {
+		return next.Get(ctx, req)
+	}
+	ask := *req
+	ask.Policy.Negative = 0
+	resp, err := next.Get(ctx, &ask)
+	if err == nil && (resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone) {
+		h.generations.Missing(ctx, next, func(root string) bool { return path.Dir(root) == path.Dir(req.Key.Path) })
+	}
+	return resp, err
 }

@@ -75,6 +75,8 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			return h.generations.Companion(ctx, next, req, root, false)
 		case below && base != "":
 			return h.index(ctx, next, req, root)
+		case isPackage(base):
+			return h.file(ctx, next, req)
 		case isList(base) && !h.pass:
 			return h.list(ctx, next, req)
 		}
@@ -95,6 +97,23 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 	}
 	if err == nil {
 		h.learn(next, used, resp)
+	}
+	return resp, err
+}
+
+// file answers for a package. That an index lists it and no mirror has it says
+// that the index is older or newer than they are.
+func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	if _, listed := h.ledger.Lookup(ctx, req.Key); !listed {
+		return next.Get(ctx, req)
+	}
+	ask := *req
+	ask.Policy.Negative = 0
+	resp, err := next.Get(ctx, &ask)
+	if err == nil && (resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone) {
+		h.generations.Missing(ctx, next, func(root string) bool {
+			return strings.HasPrefix(req.Key.Path, strings.TrimSuffix(root, rootName))
+		})
 	}
 	return resp, err
 }
