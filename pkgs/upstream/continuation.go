@@ -17,6 +17,7 @@ var errOther = errors.New("not the rest of the same content")
 // different objects are never mixed (DESIGN decision 3).
 type continuation struct {
 	from, size int64
+	to         int64  // where it ends; 0: at size
 	etag       string // strong; must be equal, unless a digest will prove the whole
 	date       string // Last-Modified, where it is strong (RFC 9110 §8.8.2.2); believed of the first mirror only
 	digest     bool   // the whole will be proved
@@ -55,6 +56,27 @@ func strongDate(h http.Header) bool {
 // anywhere reports whether other mirrors than the first may go on.
 func (c *continuation) anywhere() bool { return c.digest || c.etag != "" }
 
+// part is the n bytes at off of the same content.
+func (c *continuation) part(off, n int64) *continuation {
+	p := *c
+	p.from, p.to = off, off+n
+	return &p
+}
+
+// section is a part that no digest will prove: it has to have the validator.
+func (c *continuation) section(off, n int64) *continuation {
+	p := c.part(off, n)
+	p.digest = false
+	return p
+}
+
+func (c *continuation) end() int64 {
+	if c.to > 0 {
+		return c.to
+	}
+	return c.size
+}
+
 // request asks for the rest.
 func (c *continuation) request(req *exchange.Request) *exchange.Request {
 	ask := req.Clone()
@@ -62,12 +84,17 @@ func (c *continuation) request(req *exchange.Request) *exchange.Request {
 	if ask.Header == nil {
 		ask.Header = make(http.Header, 2)
 	}
-	ask.Header.Set("Range", "bytes="+strconv.FormatInt(c.from, 10)+"-")
+	span := "bytes=" + strconv.FormatInt(c.from, 10) + "-"
+	if c.to > 0 {
+		span += strconv.FormatInt(c.to-1, 10)
+		ask.Size = c.to - c.from // which is what the records are asked about
+	}
+	ask.Header.Set("Range", span)
 	switch { // RFC 9110 §13.1.5
 	case c.digest: // mirrors of the same content may well have tags of their own
 	case c.etag != "":
 		ask.Header.Set("If-Range", c.etag)
-	default:
+	case c.date != "":
 		ask.Header.Set("If-Range", c.date)
 	}
 	return ask
@@ -75,13 +102,13 @@ func (c *continuation) request(req *exchange.Request) *exchange.Request {
 
 // check says why an answer of status 206 is not the rest; nil if it is.
 func (c *continuation) check(mirror string, res *http.Response) error {
-	want := fmt.Sprintf("bytes %d-%d/%d", c.from, c.size-1, c.size)
+	want := fmt.Sprintf("bytes %d-%d/%d", c.from, c.end()-1, c.size)
 	etag := res.Header.Get("Etag")
 	switch {
 	case !strings.EqualFold(res.Header.Get("Content-Range"), want):
 		return fmt.Errorf("%w: %.100q, where %q was asked for", errOther, res.Header.Get("Content-Range"), want)
-	case res.ContentLength != c.size-c.from:
-		return fmt.Errorf("%w: %d bytes of %d", errOther, res.ContentLength, c.size-c.from)
+	case res.ContentLength != c.end()-c.from:
+		return fmt.Errorf("%w: %d bytes of %d", errOther, res.ContentLength, c.end()-c.from)
 	case res.Header.Get("Content-Encoding") != c.encoding:
 		return fmt.Errorf("%w: another encoding", errOther)
 	case c.etag != "" && etag != c.etag && (!c.digest || mirror == c.mirror):

@@ -300,10 +300,16 @@ func (r *race) response(ctx context.Context, l *leg) *exchange.Response {
 			}
 		}
 	}
+	res := l.response()
 	if l.outcome == good {
-		l.body = r.newRelay(ctx, l)
+		if y := r.newRelay(ctx, l); y != nil {
+			res.Body = y
+			if !deniesRanges(l.entry.Header) {
+				res.Ranges = y
+			}
+		}
 	}
-	return l.response()
+	return res
 }
 
 // progress reports whether any leg moved on since the last call.

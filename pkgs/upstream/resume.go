@@ -48,15 +48,16 @@ type relay struct {
 	searches int
 	left     []*mirror     // those that died, stalled or crawled
 	without  []*mirror     // those that do not have the rest
+	unfit    []*mirror     // those that have no sections of it
 	search   chan struct{} // closed when the search in progress ends; nil: there is none
 	closed   bool
 }
 
-// newRelay takes over the body of a winner; if nothing would vouch for its rest, that is all.
-func (r *race) newRelay(ctx context.Context, l *leg) io.ReadCloser {
+// newRelay takes over the body of a winner; nil if nothing would vouch for its rest.
+func (r *race) newRelay(ctx context.Context, l *leg) *relay {
 	rest := continuable(r.req, l.entry)
 	if rest == nil || !r.group.options.Race.Switch {
-		return l.body
+		return nil
 	}
 	y := &relay{group: r.group, req: r.req, rest: *rest, tiers: r.all, leg: l, body: l.body}
 	y.ctx, y.cancel = context.WithCancel(ctx)
@@ -204,6 +205,9 @@ func (y *relay) seek(why error) {
 	rest.from = y.reached
 	timeout := (*timeoutError)(nil) // whoever has kept us waiting for so long is not asked again
 	tiers, n := y.candidates(!lives && !errors.As(why, &timeout))
+	if why == errRewound {
+		tiers, n = y.able(&rest, y.without)
+	}
 	from := y.leg.mirror
 	y.mu.Unlock()
 
@@ -240,6 +244,9 @@ func (y *relay) seek(why error) {
 func (y *relay) adopt(l *leg, from *mirror, at int64, why error) {
 	old := y.body
 	y.leg, y.body, y.skip = l, l.body, y.reached-at
+	if why == errRewound {
+		return
+	}
 	y.switches++
 	if !slices.Contains(y.left, from) {
 		y.left = append(y.left, from)

@@ -137,7 +137,7 @@ func (h *Hub) database(ctx context.Context, next exchange.Source, req *exchange.
 		}
 	}
 	own := *resp
-	own.Body = io.NopCloser(bytes.NewReader(text))
+	own.Body, own.Ranges = io.NopCloser(bytes.NewReader(text)), nil
 	return &own, nil
 }
 

@@ -62,7 +62,7 @@ func (h *Hub) verified(ctx context.Context, next, cached exchange.Source, req *e
 		body, err := h.prove(req, resp, want)
 		if err == nil {
 			proved := *resp
-			proved.Body = body
+			proved.Body, proved.Ranges = body, nil // what else upstream has is not proved
 			return &proved, nil
 		}
 		if !errors.Is(err, errHash) || try == maxTries {
