@@ -116,8 +116,6 @@ func (t *gate) renew(ctx context.Context, req *exchange.Request, companions []st
 		}
 	}
 	switch {
-	case last == nil:
-		return t.next.Get(ctx, req)
 	case old != nil && errors.Is(last, errOlder):
 		return t.unchanged(req, 0), nil
 	case old != nil:

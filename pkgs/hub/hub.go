@@ -7,7 +7,10 @@
 //
 // What several hubs need is here too: canonical paths and policies for Parse
 // (path.go, policy.go), mapping links (links.go), reading packed indexes within
-// limits (unpack.go) and serving a changed index (rewrite.go) for Rewrite.
+// limits (unpack.go) and serving a changed index (rewrite.go) for Rewrite; and
+// generations, for those whose indexes are only right together (generation.go is
+// what clients see, gate.go and companion.go what the cache is given, memory.go
+// what is remembered between them).
 package hub
 
 import (
