@@ -1,5 +1,5 @@
 // Package maven is the hub of Maven repositories, as Maven, Gradle, sbt and their
-// kin ask for them (https://maven.apache.org/repository/layout.html).
+// kin ask for them.
 //
 // Its words: a group G, an artifact A and a version V make a path, G/A/V/A-V.jar;
 // a snapshot is a version that is still being worked on, whose files are mutable
