@@ -74,6 +74,9 @@ type Limits struct {
 	Ranges int // ranges of a request, above which the whole is sent: 16
 }
 
+// What an answer of the edge's own says beside Cache-Status: nothing of it was stored.
+var failedWord, failedAge = []string{"MISS"}, []string{"0"}
+
 // New makes the handler of one mounted hub. The path of its requests is relative
 // to the mount, in URL.Path and URL.RawPath alike, as [http.StripPrefix] does it.
 func New(opts Options) http.Handler {
@@ -189,7 +192,7 @@ func (e *edge) refuse(w http.ResponseWriter, r *http.Request, key string, err er
 		panic(http.ErrAbortHandler) // nobody is left to read it
 	}
 	h := w.Header()
-	h["Cache-Status"] = e.failed
+	h["Cache-Status"], h["X-Cache"], h["Age"] = e.failed, failedWord, failedAge
 	if e.via != nil {
 		h["Via"] = e.via
 	}

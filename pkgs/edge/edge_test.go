@@ -137,6 +137,8 @@ func TestErrors(t *testing.T) {
 				assert.Equal(t, fmt.Sprint(len(test.body)), resp.Header.Get("Content-Length"))
 				assert.Equal(t, test.retry, resp.Header.Get("Retry-After"))
 				assert.Equal(t, "cache-proxy; detail=failed", resp.Header.Get("Cache-Status"))
+				assert.Equal(t, "MISS", resp.Header.Get("X-Cache"))
+				assert.Equal(t, "0", resp.Header.Get("Age"))
 				assert.Equal(t, "text/plain; charset=utf-8", resp.Header.Get("Content-Type"))
 				if method == "HEAD" {
 					test.body = ""
