@@ -244,6 +244,17 @@ type Race struct {
 	// or crawls, where a digest or an equal strong validator and length vouch for
 	// the content. Default true.
 	Switch bool `yaml:"switch"`
+
+	// Large bodies come from several mirrors at once. Needs switch.
+	Stripe Stripe `yaml:"stripe"`
+}
+
+// Stripe says which bodies come in parts from several mirrors of the same
+// priority, where a digest or an equal strong entity tag vouches for the content.
+type Stripe struct {
+	MinSize Size `yaml:"min-size"` // of such a body; 0: none comes in parts. Default 64MiB
+	Part    Size `yaml:"part"`     // asked of a mirror at once, at most. At least 64KiB; default 8MiB
+	Width   int  `yaml:"width"`    // mirrors at once. At least 2; default 4
 }
 
 // Limits bounds what others may make the proxy do. Durations are more than zero

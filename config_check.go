@@ -63,6 +63,15 @@ func (d *decoder) race(at string, r *Race) {
 	if r.Stagger <= 0 || r.Stagger == Never {
 		d.reject(at+".stagger", "must be more than 0, and end")
 	}
+	if r.Stripe.MinSize < 0 {
+		d.reject(at+".stripe.min-size", "must not be negative")
+	}
+	if r.Stripe.Part < 64<<10 {
+		d.reject(at+".stripe.part", "must be at least 64KiB")
+	}
+	if r.Stripe.Width < 2 {
+		d.reject(at+".stripe.width", "must be at least 2")
+	}
 }
 
 func (d *decoder) upstream(at string, u *Upstream) {

@@ -114,7 +114,10 @@ func defaults() *Config {
 				Durability: Lazy,
 			},
 		},
-		Race: Race{Mode: RaceAdaptive, Width: 3, Stagger: Duration(250 * time.Millisecond), Switch: true},
+		Race: Race{
+			Mode: RaceAdaptive, Width: 3, Stagger: Duration(250 * time.Millisecond), Switch: true,
+			Stripe: Stripe{MinSize: 64 << 20, Part: 8 << 20, Width: 4},
+		},
 		Limits: Limits{
 			RequestLine:           8 << 10,
 			RequestHeaders:        64 << 10,

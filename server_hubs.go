@@ -221,10 +221,15 @@ func upstreamOptions(cfg *Config, h *Hub, o Options, via string) upstream.Option
 	l := &cfg.Limits
 	opts := upstream.Options{
 		Race: upstream.Race{
-			Mode:       string(h.Race.Mode),
-			Width:      h.Race.Width,
-			Stagger:    time.Duration(h.Race.Stagger),
-			Switch:     h.Race.Switch,
+			Mode:    string(h.Race.Mode),
+			Width:   h.Race.Width,
+			Stagger: time.Duration(h.Race.Stagger),
+			Switch:  h.Race.Switch,
+			Stripe: upstream.Stripe{
+				MinSize: orNone(int64(h.Race.Stripe.MinSize)),
+				Part:    int64(h.Race.Stripe.Part),
+				Width:   h.Race.Stripe.Width,
+			},
 			FirstChunk: int64(cfg.Misc.FirstChunkBytes),
 			Chunk:      int64(cfg.Misc.ChunkBytes),
 		},

@@ -76,14 +76,6 @@ func (y *relay) able(part *continuation, but []*mirror) (tiers [][]candidate, n 
 	return tiers, n
 }
 
-// Striped says that parts are not worth while.
-func (y *relay) Striped() bool { return false }
-
-// CopyParts is not to be called.
-func (y *relay) CopyParts(context.Context, io.WriterAt, func(off, n int64), func() int64) error {
-	return errors.ErrUnsupported
-}
-
 // Rewind lets the body be read from another offset: from whoever has it.
 func (y *relay) Rewind(off int64) {
 	y.mu.Lock()

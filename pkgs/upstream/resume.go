@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,8 +31,9 @@ type relay struct {
 	req    *exchange.Request
 	rest   continuation
 	tiers  [][]candidate
+	ranges bool // the first mirror has said that it does them
 
-	// Owned by Read.
+	// Owned by Read, or by CopyParts.
 	off   int64
 	err   error // sticky
 	pace  pace
@@ -61,6 +63,7 @@ func (r *race) newRelay(ctx context.Context, l *leg) *relay {
 	}
 	y := &relay{group: r.group, req: r.req, rest: *rest, tiers: r.all, leg: l, body: l.body}
 	y.ctx, y.cancel = context.WithCancel(ctx)
+	y.ranges = strings.EqualFold(strings.TrimSpace(l.entry.Header.Get("Accept-Ranges")), "bytes")
 	y.peak = l.mirror.standing.record().Rate
 	if r.candidates > 1 && rest.anywhere() {
 		y.watch = time.AfterFunc(stalled, y.stall)

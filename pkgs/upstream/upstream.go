@@ -13,7 +13,8 @@
 // now and then one more beside it to see whether others have become better
 // (plan.go). A mirror that fails again and again has its breaker open: it is
 // asked as a last resort only, until a probe shows that it is back. A winner's
-// body may go on from another mirror (resume.go). league.go has the numbers.
+// body may go on from another mirror (resume.go), a large one may come from
+// several at once (stripe.go). league.go has the numbers.
 //
 // The defaults were chosen with sim_test.go: 100 000 objects and 8 mirrors with
 // drifting latency and bandwidth, outages, throttling and bodies that die. How
@@ -163,8 +164,18 @@ type Race struct {
 	// strong validator and length vouch for it. The entry stays the first mirror's.
 	Switch bool
 
+	// Stripe lets large bodies come from several mirrors of a tier at once; needs Switch.
+	Stripe Stripe
+
 	FirstChunk int64 // bytes, in mode All. 0: 50 MiB
 	Chunk      int64 // read size in mode All, at most 64 KiB in effect. 0: 1 MiB
+}
+
+// A Stripe says when [exchange.Ranges] offers CopyParts, and how it goes.
+type Stripe struct {
+	MinSize int64 // of a body. 0: 64 MiB; negative: never
+	Part    int64 // bytes asked of a mirror at once, at most. 0: 8 MiB
+	Width   int   // mirrors at once. 0: 4
 }
 
 // Limits bound what a mirror may cost. Zero is the default; negative is none,
@@ -193,6 +204,9 @@ func (o *Options) setDefaults() {
 	or(&o.Race.Stagger, 250*time.Millisecond)
 	or(&o.Race.FirstChunk, 50<<20)
 	or(&o.Race.Chunk, 1<<20)
+	or(&o.Race.Stripe.MinSize, 64<<20)
+	or(&o.Race.Stripe.Part, 8<<20)
+	or(&o.Race.Stripe.Width, 4)
 	or(&o.Limits.Dial, 3*time.Second)
 	or(&o.Limits.TLS, 5*time.Second)
 	or(&o.Limits.Header, 15*time.Second)

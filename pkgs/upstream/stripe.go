@@ -1,0 +1,393 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	settling  = 50 * time.Millisecond  // what has come before the first mirror is measured does not count
+	alone     = 150 * time.Millisecond // it is read alone, to see what the line brings from one
+	joining   = 250 * time.Millisecond // until the others bring what they can
+	trial     = time.Second            // over which it is measured what they add
+	worth     = 1.2                    // times as much, or one goes on alone
+	reviewed  = 100 * time.Millisecond // how often those who have nothing to do look whether a part lags
+	laneLives = 3                      // transport failures of one mirror, each after some bytes
+)
+
+// stripeBuffers are what a part has in memory.
+var stripeBuffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+
+// errNobody ends a striped transfer.
+var errNobody = fmt.Errorf("no mirror has the rest: %w", io.ErrUnexpectedEOF)
+
+// Striped says that the content is large and that at least two mirrors of the
+// first one's tier are well, which a validator or a digest lets go on.
+func (y *relay) Striped() bool {
+	min := y.group.options.Race.Stripe.MinSize
+	return min > 0 && y.rest.size >= min && y.ranges && y.rest.anywhere() && len(y.peers()) > 0
+}
+
+// peers are the other mirrors of the tier that has answered, best first.
+func (y *relay) peers() (others []candidate) {
+	y.mu.Lock()
+	own := y.leg.mirror
+	y.mu.Unlock()
+	for _, tier := range y.tiers {
+		if !slices.ContainsFunc(tier, func(c candidate) bool { return c.mirror == own }) {
+			continue
+		}
+		o := &y.group.options.Race
+		for _, i := range y.group.league.choose(tier, time.Now(), o.Stripe.Width, y.rest.size, false).order {
+			if tier[i].mirror != own {
+				others = append(others, tier[i])
+			}
+		}
+	}
+	return others
+}
+
+// A stripe is a body that comes in parts. Each lane is a mirror and a goroutine:
+// it claims a part, fetches it, and claims the next one. When no part is left, a
+// lane takes over what a slower one would be long about.
+type stripe struct {
+	relay   *relay
+	ctx     context.Context // of this transfer; bound to one request
+	cancel  context.CancelFunc
+	w       io.WriterAt
+	arrived func(off, n int64)
+	wanted  func() int64
+
+	mu     sync.Mutex
+	moved  chan struct{} // closed and replaced when there may be something to claim; guarded by mu, like all below
+	plan   parts
+	lanes  []*lane     // that have a mirror
+	spare  []candidate // of the tier
+	proved bool        // another mirror than the first has the rest
+	only   *lane       // the others rest, because the line is full; nil: none does
+	got    int64       // bytes written
+	err    error       // why it ends early
+}
+
+// A lane is a mirror at work.
+type lane struct {
+	candidate
+	rate  float64 // bytes a second, of late
+	lives int
+}
+
+// CopyParts implements [exchange.Ranges]. The first mirror's body, which is open
+// already, is the beginning, and is not let go before another one has shown
+// that it has parts. Errors of w are returned as they are.
+func (y *relay) CopyParts(ctx context.Context, w io.WriterAt, arrived func(off, n int64), wanted func() int64) error {
+	o := y.group.options.Race.Stripe
+	s := &stripe{relay: y, w: w, arrived: arrived, wanted: wanted, moved: make(chan struct{}), spare: y.peers()}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	defer s.cancel()
+	stop := context.AfterFunc(y.ctx, s.cancel)
+	defer stop()
+	y.mu.Lock()
+	leg, body := y.leg, y.body
+	y.mu.Unlock()
+	s.plan = newParts(y.off, y.rest.size, o.Part)
+	closing := context.AfterFunc(s.ctx, func() { body.Close() })
+	defer closing()
+
+	var running sync.WaitGroup
+	run := func(c candidate, open func(*lane) *part) {
+		l := &lane{candidate: c, lives: laneLives}
+		s.mu.Lock()
+		s.lanes = append(s.lanes, l)
+		var p *part
+		if open != nil {
+			p = open(l)
+		}
+		s.mu.Unlock()
+		running.Go(func() { s.run(l, p) }) // ends with the transfer
+	}
+	run(leg.candidate, func(l *lane) *part {
+		p := s.plan.begin(l)
+		p.leg, p.body, p.first = leg, body, true
+		return p
+	})
+	base := s.measure(settling, alone)
+	for range o.Width - 1 {
+		s.mu.Lock()
+		c, ok := s.next()
+		s.mu.Unlock()
+		if ok {
+			run(c, nil)
+		}
+	}
+	s.judge(base, s.measure(joining, trial))
+	tick := time.NewTicker(reviewed)
+	defer tick.Stop()
+	for s.ctx.Err() == nil {
+		select {
+		case <-tick.C:
+			s.wake()
+		case <-s.ctx.Done():
+		}
+	}
+	running.Wait()
+	return s.result(ctx)
+}
+
+// result is how it has ended.
+func (s *stripe) result(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.err != nil:
+		return s.err
+	case s.plan.left == s.got:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return errClosed
+}
+
+// measure is how many bytes a second come, after a while.
+func (s *stripe) measure(after, window time.Duration) float64 {
+	was := int64(0)
+	for _, d := range [...]time.Duration{after, window} {
+		s.mu.Lock()
+		was = s.got
+		s.mu.Unlock()
+		select {
+		case <-time.After(d):
+		case <-s.ctx.Done():
+			return 0
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return float64(s.got-was) / window.Seconds()
+}
+
+// judge lets the fastest go on alone if all together are no faster than one was.
+func (s *stripe) judge(one, all float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil || !s.proved || len(s.lanes) < 2 || all >= one*worth {
+		return
+	}
+	s.only = slices.MaxFunc(s.lanes, func(a, b *lane) int { return int(a.rate - b.rate) })
+	s.relay.group.options.Log.Debug("one mirror fills the line", slog.String("key", s.relay.req.Key.String()),
+		slog.String("mirror", s.only.mirror.base))
+}
+
+// next takes a spare mirror. mu is held.
+func (s *stripe) next() (c candidate, ok bool) {
+	if len(s.spare) == 0 {
+		return c, false
+	}
+	c, s.spare = s.spare[0], s.spare[1:]
+	return c, true
+}
+
+func (s *stripe) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.woken()
+}
+
+// woken is wake where mu is held.
+func (s *stripe) woken() {
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+// run is a lane's life: as long as it has a mirror, and there is something to do.
+func (s *stripe) run(l *lane, p *part) {
+	for {
+		if p == nil {
+			p = s.claim(l)
+		}
+		if p == nil {
+			return
+		}
+		err := s.fetch(p)
+		p.stop()
+		if !s.settle(p, err) {
+			return
+		}
+		p = nil
+	}
+}
+
+// claim waits for a part; nil when the transfer is over.
+func (s *stripe) claim(l *lane) *part {
+	for s.ctx.Err() == nil {
+		wanted := s.wanted()
+		s.mu.Lock()
+		var p *part
+		if s.only == nil || s.only == l {
+			p = s.plan.claim(l, wanted, s.only == l, s.proved, time.Now())
+		}
+		moved := s.moved
+		s.mu.Unlock()
+		if p != nil {
+			return p
+		}
+		select {
+		case <-moved:
+		case <-s.ctx.Done():
+		}
+	}
+	return nil
+}
+
+// settle takes account of a part that has ended, and reports whether its lane goes on.
+func (s *stripe) settle(p *part, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := p.lane
+	stolen := p.at >= p.end
+	s.plan.finish(p, time.Now())
+	s.woken()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	timeout := (*timeoutError)(nil)
+	switch {
+	case p.stalled:
+		l.lives--
+		l.mirror.lapsed(errStalled, Record.failed)
+	case err == nil || stolen:
+		return true
+	case errors.Is(err, errOther) || errors.As(err, &timeout) || p.at == p.from:
+		l.lives = 0
+	default:
+		l.lives--
+	}
+	if l.lives > 0 {
+		return true
+	}
+	s.relay.group.options.Log.Info("mirror brings no more parts", slog.String("hub", s.relay.req.Key.Hub),
+		slog.String("key", s.relay.req.Key.String()), slog.String("mirror", l.mirror.base), slog.Any("err", err))
+	if s.only == l {
+		s.only = nil
+	}
+	c, ok := s.next()
+	if ok {
+		*l = lane{candidate: c, lives: laneLives}
+		return true
+	}
+	if s.lanes = slices.DeleteFunc(s.lanes, func(o *lane) bool { return o == l }); len(s.lanes) == 0 {
+		s.err = errNobody
+		if err != nil {
+			s.err = fmt.Errorf("%w: %w", errNobody, err)
+		}
+		s.cancel()
+	}
+	return false
+}
+
+// open asks a lane's mirror for a part.
+func (s *stripe) open(p *part) error {
+	y, c := s.relay, p.lane.candidate
+	rest := y.rest.part(p.from, p.end-p.from)
+	r := &race{group: y.group, req: rest.request(y.req), rest: rest, mode: Adaptive, tiers: [][]candidate{{c}}, candidates: 1}
+	ctx, cancel := context.WithCancel(s.ctx)
+	s.mu.Lock()
+	p.stop = cancel
+	s.mu.Unlock()
+	res, err := r.run(ctx)
+	if err == nil && res.Entry.Status != http.StatusPartialContent {
+		res.Body.Close()
+		err = fmt.Errorf("%w: status %d", errOther, res.Entry.Status)
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	p.leg, p.body, s.proved = r.winner, res.Body, true
+	s.woken()
+	s.mu.Unlock()
+	return nil
+}
+
+// fetch brings a part, as far as it is not taken over.
+func (s *stripe) fetch(p *part) error {
+	if p.body == nil {
+		if err := s.open(p); err != nil {
+			return err
+		}
+	}
+	defer p.body.Close()
+	buf := stripeBuffers.Get().(*[]byte)
+	defer stripeBuffers.Put(buf)
+	for {
+		s.mu.Lock()
+		left := p.end - p.at
+		s.mu.Unlock()
+		if left <= 0 {
+			if p.first && s.extend(p) {
+				continue
+			}
+			return nil
+		}
+		n, err := p.body.Read((*buf)[:min(int64(len(*buf)), left)])
+		s.mu.Lock()
+		off := p.at
+		n = int(min(int64(n), p.end-off)) // of which some may be taken over meanwhile
+		p.at, p.moved = off+int64(n), time.Now()
+		s.mu.Unlock()
+		if n > 0 {
+			if werr := s.write((*buf)[:n], off); werr != nil {
+				return werr
+			}
+		}
+		if err != nil && int64(n) < left {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+}
+
+// write passes on what has come.
+func (s *stripe) write(b []byte, off int64) error {
+	_, err := s.w.WriteAt(b, off)
+	if err == nil {
+		s.arrived(off, int64(len(b)))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.got += int64(len(b))
+	if err != nil && s.err == nil {
+		s.err = err
+	}
+	if err != nil || s.got == s.plan.left {
+		s.cancel()
+	}
+	return err
+}
+
+// extend lets the first body, which has no end of its own, go on where it is if
+// nobody else has begun there. It waits until somebody else has parts at all.
+func (s *stripe) extend(p *part) bool {
+	for s.ctx.Err() == nil {
+		s.mu.Lock()
+		ok, proved, moved := s.plan.extend(p), s.proved, s.moved
+		s.mu.Unlock()
+		if ok || proved {
+			return ok
+		}
+		select {
+		case <-moved:
+		case <-s.ctx.Done():
+		}
+	}
+	return false
+}
