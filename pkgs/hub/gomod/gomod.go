@@ -14,9 +14,10 @@
 // database's tree become smaller (sumdb.go), and keeps answers out of the
 // cache that are no lookup and no tree.
 //
-// It runs no version control, unpacks no zip, and asks for one version from one
-// upstream group only: lists of several are not merged. It does not check a
-// database's signatures, for which it has no keys; go does.
+// A list is that of all mirrors together (list.go).
+//
+// It runs no version control and unpacks no zip. It does not check a database's
+// signatures, for which it has no keys; go does.
 package gomod
 
 import (
@@ -59,6 +60,7 @@ type Hub struct {
 	opts    Options
 	hub     hub.Options
 	private string // Private as one list
+	mirrors []string
 
 	mu    sync.Mutex
 	trees map[string]int64             // guarded by mu; size of the largest tree seen, by database
@@ -76,7 +78,7 @@ func New(o hub.Options, opts Options) (*Hub, error) {
 		return nil, fmt.Errorf("hub %s: no checksum database to verify by", o.Name)
 	}
 	return &Hub{
-		opts: opts, hub: o, private: strings.Join(opts.Private, ","),
+		opts: opts, hub: o, private: strings.Join(opts.Private, ","), mirrors: bases(o.Mirrors),
 		trees: map[string]int64{}, wrong: map[exchange.Key]wrongMirror{},
 	}, nil
 }
@@ -202,6 +204,8 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 			return h.database(ctx, next, req)
 		case req.Version != "" && len(h.opts.Sumdb) > 0 && !strings.HasSuffix(req.Key.Path, ".info"):
 			return h.verified(ctx, next, cached, req)
+		case strings.HasSuffix(req.Key.Path, "/@v/list") && len(h.mirrors) > 1:
+			return h.merged(ctx, next, req)
 		}
 		return next.Get(ctx, req)
 	})
