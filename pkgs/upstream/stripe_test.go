@@ -31,8 +31,8 @@ type pacer struct {
 func (p *pacer) pass(n int) {
 	p.mu.Lock()
 	now := time.Now()
-	if p.free.Before(now) {
-		p.free = now
+	if late := now.Add(-20 * time.Millisecond); p.free.Before(late) { // a sleep may take longer
+		p.free = late
 	}
 	p.free = p.free.Add(time.Duration(n) * time.Second / time.Duration(p.rate))
 	p.sent += n
