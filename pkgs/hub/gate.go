@@ -160,7 +160,7 @@ func (t *gate) admit(ctx context.Context, req *exchange.Request, resp *exchange.
 		resp.Body.Close()
 		return nil, fmt.Errorf("read %v: %w", req.Key, err)
 	case len(content) > maxRoot && t.format.Read == nil:
-		resp.Body = rest{io.MultiReader(bytes.NewReader(content), resp.Body), resp.Body}
+		resp.Body, resp.Ranges = rest{io.MultiReader(bytes.NewReader(content), resp.Body), resp.Body}, nil
 		return resp, nil // it is not looked into, and its companions are by themselves
 	}
 	resp.Body.Close()

@@ -53,7 +53,8 @@ type Refuser interface {
 // A Gatekeeper is a Hub that decides what may replace what is stored.
 type Gatekeeper interface {
 	// Gate is a Filter between the cache and upstream. cached is the cache
-	// itself, as clients see it: content fetched through it is at hand after.
+	// itself, as clients see it: content fetched through it is at hand after. A
+	// response whose Body it replaces has no Ranges any more.
 	Gate(next, cached exchange.Source) exchange.Source
 }
 

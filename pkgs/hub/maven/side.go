@@ -87,7 +87,7 @@ func (h *Hub) judged(ctx context.Context, next exchange.Source, req *exchange.Re
 		body, err := judge(resp)
 		if err == nil {
 			own := *resp
-			own.Body = body
+			own.Body, own.Ranges = body, nil // what else upstream has was not judged
 			return &own, nil
 		}
 		if h.hub.Log != nil {
