@@ -55,6 +55,7 @@ type flight struct {
 
 	upstream *exchange.Response // unshared content, until it is claimed
 	hold     int64              // how many bytes the frontier stays short of the newest; owned by run
+	replaces bool               // there is a stored entry that this content takes the place of; owned by run
 }
 
 // The policy for a flight that its last client has left before the end (DESIGN

@@ -197,6 +197,9 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 	p := newProof(ask.Digest)
 	f.hold = p.hold()
 	quiet := f.hold > 0 && entry.Size >= 0 && entry.Size <= f.hold
+	if f.replaces = ask.Validate != nil; f.replaces {
+		f.hold = smallChunk
+	}
 	if err := f.reserve(ctx, entry.Size); err != nil {
 		f.cache.disk.note(err)
 		f.pass(err, 0)
@@ -321,13 +324,25 @@ func (f *flight) write(ctx context.Context, p []byte, off int64) error {
 func (f *flight) finish(ctx context.Context, size int64, p *proof, unproven bool) {
 	defer f.cache.leave(f)
 	f.mu.Lock()
-	f.frontier, f.end = size, io.EOF
 	keep := !f.passing && !unproven
+	f.mu.Unlock()
+	// Nobody gets the old content after the new: what replaces a stored entry is
+	// whole only once it is in its place.
+	if f.replaces && keep {
+		f.commit(ctx, size, p)
+	}
+	f.mu.Lock()
+	f.frontier, f.end = size, io.EOF
 	f.wake()
 	f.mu.Unlock()
-	if !keep {
-		return
+	if !f.replaces && keep {
+		f.commit(ctx, size, p)
 	}
+}
+
+// commit publishes the draft. If that fails the content is whole all the same,
+// only not stored.
+func (f *flight) commit(ctx context.Context, size int64, p *proof) {
 	e := *f.entry
 	e.Key, e.Size, e.Digest, e.Proved = f.key, size, p.digest(), p.proved()
 	err := f.draft.Commit(context.WithoutCancel(ctx), &e)
