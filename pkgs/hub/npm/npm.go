@@ -135,7 +135,7 @@ func unscope(path string) string {
 		}
 		at += i + 2
 		segment, _, _ := strings.Cut(path[at:], "/")
-		if scope, rest, ok := strings.Cut(segment, "%2F"); ok {
+		if scope, rest, ok := strings.Cut(segment, "%2F"); ok && scope != "" && rest != "" && !strings.HasPrefix(rest, "%2F") {
 			path = path[:at] + scope + "/" + rest + path[at+len(segment):]
 		}
 	}
