@@ -80,7 +80,7 @@ type Cache struct {
 	closed  bool
 }
 
-// Bounds that FAULTS-like limits leave to the cache.
+// Bounds of what the cache keeps in memory; they are no configuration.
 const (
 	maxNegative = 10_000   // remembered 404s
 	maxBackoff  = 10_000   // remembered failures
