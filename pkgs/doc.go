@@ -7,9 +7,10 @@
 //
 //	exchange    the vocabulary: Source, Filter, Request, Entry, Response, Outcome
 //	freshness   the arithmetic of RFC 9111: how far an entry may be used
-//	hub         the contract of an ecosystem's protocol; hub/files is the plain one
+//	hub         the contract of an ecosystem's protocol; hub/files is the plain one, hub/template the one to copy
+//	ledger      what indexes taught: size and digest of content to come
 //	store       the contract of content at rest; store/disk keeps plain files
-//	upstream    mirrors, and the race between them
+//	upstream    mirrors: the race between them, their records, switches and stripes
 //	cache       look up, join or start a flight, validate: the heart
 //	edge        HTTP toward clients: guard, Parse, Get, respond
 //	middleware  net/http around the edge: recover, handlerctx, httplog
@@ -17,7 +18,8 @@
 //	proxytest   scripts for tests: what a client sees when origins misbehave
 //
 // A GET comes in through middleware to the edge, which lets the hub parse it, and
-// asks the hub's Rewrite around the cache around the group of upstreams. On a miss
+// asks the hub's Rewrite around the cache around the group of upstreams; a hub that
+// decides what may replace what is stored has its Gate between those two. On a miss
 // the cache starts a flight: one transfer that writes a store's Draft, which any
 // number of clients follow as it grows, and that is committed when it is whole.
 //
