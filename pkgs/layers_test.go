@@ -64,14 +64,17 @@ var testOnly = []string{"pkgs/proxytest", "pkgs/store/storetest", "pkgs/hub/hubt
 
 // thirdParty has the one package that may import a module, and why.
 var thirdParty = map[string]struct{ importer, why string }{
-	"gopkg.in/yaml.v3":               {".", "the configuration's syntax"},
-	"github.com/getsentry/sentry-go": {"pkgs/observe", "the protocol of error reports"},
-	"github.com/klauspost/compress":  {"pkgs/hub", "indexes come packed: gzip and zstd"},
-	"github.com/ulikunitz/xz":        {"pkgs/hub", "indexes come packed: xz"},
-	"golang.org/x/sys":               {"pkgs/store/disk", "extended attributes, statfs and locks"},
-	"golang.org/x/mod":               {"pkgs/hub/gomod", "module paths, checksum databases and h1 hashes"},
-	"golang.org/x/time":              {"pkgs/upstream", "buckets of bytes a second"},
-	"github.com/stretchr/testify":    {"", "assertions, in every test and in the suites for tests"},
+	"gopkg.in/yaml.v3":                    {".", "the configuration's syntax"},
+	"github.com/getsentry/sentry-go":      {"pkgs/observe", "the protocol of error reports"},
+	"github.com/prometheus/client_golang": {"pkgs/observe", "the exposition format of metrics, and those of the Go runtime"},
+	"github.com/schollz/progressbar/v3":   {"cmd/cache-proxy", "how far a measurement of mirrors is, on a terminal"},
+	"golang.org/x/term":                   {"cmd/cache-proxy", "whether standard error is a terminal"},
+	"github.com/klauspost/compress":       {"pkgs/hub", "indexes come packed: gzip and zstd"},
+	"github.com/ulikunitz/xz":             {"pkgs/hub", "indexes come packed: xz"},
+	"golang.org/x/sys":                    {"pkgs/store/disk", "extended attributes, statfs and locks"},
+	"golang.org/x/mod":                    {"pkgs/hub/gomod", "module paths, checksum databases and h1 hashes"},
+	"golang.org/x/time":                   {"pkgs/upstream", "buckets of bytes a second"},
+	"github.com/stretchr/testify":         {"", "assertions, in every test and in the suites for tests"},
 }
 
 // unused are folders that hold no package of the program.

@@ -1,5 +1,9 @@
-// Package observe shows what the process does to those who watch it from
-// outside. It is the only user of the libraries for that.
+// Package observe is what people see of the proxy from outside: reports of what
+// went wrong (sentry.go), and numbers for Prometheus (metrics.go is the
+// exposition, count.go what is counted while requests are served, groups.go what
+// is read from those who count themselves). It is the only user of the libraries
+// for that, and no part of it is needed to serve.
 //
-// [Sentry] reports errors.
+// It opens no listener, and keeps nothing by path: what labels there are is
+// bounded by the configuration.
 package observe

@@ -1,0 +1,159 @@
+package observe
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Options say where numbers are read from, once a scrape. All functions may be
+// called at any time, concurrently; a nil one has nothing.
+type Options struct {
+	Version string
+	Hubs    *Hubs
+	Groups  func() []Group
+	Store   func() Store
+	Cache   func() Cache
+}
+
+// A Store is content at rest.
+type Store struct {
+	Bytes, Entries     int64
+	MaxSize, Free      int64
+	Evictions, Damaged int64
+	Scanned            bool // Bytes and Entries cover what an earlier run left
+}
+
+// A Cache is what stands between requests, store and upstream.
+type Cache struct {
+	Flights     int   // transfers under way
+	StoreErrors int64 // writes that failed, but for want of room
+	Full        int64 // transfers that found no room
+	Wrong       int64 // transfers whose content was not what it should be
+	Bypassed    bool  // the store is not written to, after errors
+}
+
+// A describer makes descriptions of this program's metrics.
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("cache_proxy_"+name, help, labels, nil)
+}
+
+// Metrics is the handler of /metrics: all numbers in the exposition format of
+// Prometheus, those of the Go runtime and of the process included.
+func Metrics(o Options) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(newCollector(o), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{Timeout: 10 * time.Second, MaxRequestsInFlight: 4})
+}
+
+// A collector reads everything anew at each scrape.
+type collector struct {
+	Options
+	build                                              *prometheus.Desc
+	requests, sent, saved, refused                     *prometheus.Desc
+	storeBytes, storeEntries, storeMax, storeFree      *prometheus.Desc
+	storeScanned, evictions, damaged                   *prometheus.Desc
+	flights, storeErrors, storeFull, wrong, storeAside *prometheus.Desc
+
+	group  [len(groupMetrics)]*prometheus.Desc
+	mirror [len(mirrorMetrics)]*prometheus.Desc
+	answer *prometheus.Desc
+}
+
+func newCollector(o Options) *collector {
+	c := &collector{
+		Options:  o,
+		build:    describe("build_info", "1, with the version of the program.", "version"),
+		requests: describe("requests_total", "Answers, by the word of X-Cache.", "hub", "outcome"),
+		sent:     describe("sent_bytes_total", "Bytes of bodies sent to clients, by where they came from.", "hub", "source"),
+		saved:    describe("saved_bytes_total", "Bytes of bodies sent to clients that were not fetched for them.", "hub"),
+		refused:  describe("refused_total", "Requests that got an error of the proxy's own, or less than a whole answer.", "hub", "reason"),
+
+		storeBytes:   describe("store_bytes", "Bytes of content at rest, drafts included."),
+		storeEntries: describe("store_entries", "Entries of the store."),
+		storeMax:     describe("store_limit_bytes", "Bytes that the store may have; 0: no bound."),
+		storeFree:    describe("store_free_bytes", "Bytes free on the store's file system."),
+		storeScanned: describe("store_scanned", "1 when store_bytes and store_entries cover what an earlier run left."),
+		evictions:    describe("store_evictions_total", "Entries that made room for others."),
+		damaged:      describe("store_damaged_total", "Entries that were dropped because their content was not what it should be."),
+		flights:      describe("flights", "Transfers from upstream that are under way."),
+		storeErrors:  describe("store_errors_total", "Writes to the store that failed, but for want of room."),
+		storeFull:    describe("store_full_total", "Transfers that were not stored for want of room."),
+		wrong:        describe("wrong_content_total", "Transfers whose content was not what it should be."),
+		storeAside:   describe("store_bypassed", "1 while nothing is stored, after errors of the store."),
+		answer:       describe("mirror_answers_total", "Requests to a mirror, by what came of them.", "hub", "origin", "mirror", "outcome"),
+	}
+	for i, m := range groupMetrics {
+		c.group[i] = describe(m.name, m.help, "hub", "origin")
+	}
+	for i, m := range mirrorMetrics {
+		c.mirror[i] = describe(m.name, m.help, "hub", "origin", "mirror")
+	}
+	return c
+}
+
+// Describe sends nothing: what there is depends on the configuration.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends all metrics.
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	s := sender{to}
+	s.gauge(c.build, 1, c.Version)
+	if c.Hubs != nil {
+		c.Hubs.each(func(name string, n Counts) {
+			for word, v := range n.Requests {
+				s.counter(c.requests, v, name, word)
+			}
+			for word, v := range n.Sent {
+				s.counter(c.sent, v, name, word)
+			}
+			s.counter(c.saved, n.Saved, name)
+			for word, v := range n.Refused {
+				s.counter(c.refused, v, name, word)
+			}
+		})
+	}
+	if c.Store != nil {
+		t := c.Store()
+		s.gauge(c.storeBytes, float64(t.Bytes))
+		s.gauge(c.storeEntries, float64(t.Entries))
+		s.gauge(c.storeMax, float64(t.MaxSize))
+		s.gauge(c.storeFree, float64(t.Free))
+		s.gauge(c.storeScanned, truth(t.Scanned))
+		s.counter(c.evictions, t.Evictions)
+		s.counter(c.damaged, t.Damaged)
+	}
+	if c.Cache != nil {
+		t := c.Cache()
+		s.gauge(c.flights, float64(t.Flights))
+		s.counter(c.storeErrors, t.StoreErrors)
+		s.counter(c.storeFull, t.Full)
+		s.counter(c.wrong, t.Wrong)
+		s.gauge(c.storeAside, truth(t.Bypassed))
+	}
+	if c.Groups != nil {
+		c.groups(s, c.Groups())
+	}
+}
+
+// A sender makes metrics of numbers.
+type sender struct{ to chan<- prometheus.Metric }
+
+func (s sender) counter(d *prometheus.Desc, v int64, labels ...string) {
+	s.to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (s sender) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s.to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
