@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,12 +159,17 @@ func TestAccessLog(t *testing.T) {
 // TestRegistries: which hub a request to /v2/ means (PROTOCOLS, section 10).
 func TestRegistries(t *testing.T) {
 	var r routes
-	add := func(name string, o HubOptions) {
+	add := func(name string, o HubOptions, servers ...string) {
 		h := &Hub{Name: name, Type: HubOCI, Path: "/" + name, Rollout: RolloutModular, Options: o}
+		for _, server := range servers {
+			u, err := url.Parse(server)
+			require.NoError(t, err)
+			h.Upstream = append(h.Upstream, Upstream{Server: URL{u}})
+		}
 		r.add(&target{mounted: &mounted{config: h}})
 	}
-	add("one", HubOptions{NS: []string{"one.example.org"}})
-	add("two", HubOptions{NS: []string{"two.example.org:5000", "also.example.org"}})
+	add("one", HubOptions{NS: []string{"one.example.org"}}, "https://Real.example.org/", "https://shared.example.org", "https://mirror.example.org/one")
+	add("two", HubOptions{NS: []string{"two.example.org:5000", "also.example.org"}}, "http://plain.example.org:5000", "https://shared.example.org:443", "https://one.example.org")
 	check := func(t *testing.T, asked, name, seen string) {
 		t.Helper()
 		to, _, u := r.find(httptest.NewRequest("GET", asked, nil))
@@ -183,8 +189,16 @@ func TestRegistries(t *testing.T) {
 		{"by both", "/v2/two/team/app/manifests/1?ns=also.example.org", "two", "/v2/team/app/manifests/1"},
 		{"by mount", "/two/v2/team/app/manifests/1", "two", "/v2/team/app/manifests/1"},
 		{"registry before name", "/v2/one/app/manifests/1?ns=also.example.org", "two", "/v2/one/app/manifests/1"},
-		{"unknown, which a registry says best", "/v2/library/x/manifests/1", "one", "/v2/library"},
-		{"unknown registry", "/v2/library/x/manifests/1?ns=x.example.org", "one", "/v2/library"},
+		{"by its upstream", "/v2/library/x/manifests/1?ns=real.example.org", "one", "/v2/library/x/manifests/1"},
+		{"by its upstream, with the port", "/v2/library/x/manifests/1?ns=real.example.org:443", "one", "/v2/library/x/manifests/1"},
+		{"by its upstream's port", "/v2/library/x/manifests/1?ns=plain.example.org:5000", "two", "/v2/library/x/manifests/1"},
+		{"options before upstreams", "/v2/library/x/manifests/1?ns=one.example.org", "one", "/v2/library/x/manifests/1"},
+		{"an upstream of both", "/v2/library/x/manifests/1?ns=shared.example.org", "", ""},
+		{"an upstream below a path", "/v2/library/x/manifests/1?ns=mirror.example.org", "", ""},
+		{"an upstream without its port", "/v2/library/x/manifests/1?ns=plain.example.org", "", ""},
+		{"neither a hub nor a default", "/v2/library/x/manifests/1", "", ""},
+		{"unknown registry", "/v2/library/x/manifests/1?ns=x.example.org", "", ""},
+		{"no image", "/v2/_catalog?n=1", "one", "/v2/_catalog?n=1"},
 		{"another version", "/v22/one/x", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) { check(t, c.asked, c.hub, c.seen) })
@@ -192,7 +206,40 @@ func TestRegistries(t *testing.T) {
 	add("three", HubOptions{Default: true})
 	check(t, "/v2/", "three", "/v2/")
 	check(t, "/v2/library/x/manifests/1", "three", "/v2/library/x/manifests/1")
-	check(t, "/v2/library/x/manifests/1?ns=x.example.org", "three", "/v2/library")
+	check(t, "/v2/library/x/manifests/1?ns=example.com", "three", "/v2/library/x/manifests/1") // the Host of the request itself
+	check(t, "/v2/library/x/manifests/1?ns=x.example.org", "", "")
+}
+
+// TestForeignRegistry: one that no hub has is refused in words that its client
+// prints, and nothing is asked for it.
+func TestForeignRegistry(t *testing.T) {
+	asked := 0
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked++ }))
+	defer origin.Close()
+	var log strings.Builder
+	s := serverOf(t, "hubs: [{name: hub, type: oci, upstream: [{server: '"+origin.URL+"'}]}]", &log)
+	for _, c := range []struct{ name, target, says string }{
+		{"by name", "/v2/library/x/manifests/1", "none is the default registry"},
+		{"by registry", "/v2/library/x/manifests/1?ns=" + "x.example.org", `no hub of this proxy is the registry \"x.example.org\"`},
+		{"by nonsense", "/v2/library/x/manifests/1?ns=%0d%0a%22%3cb%3e" + strings.Repeat("x", 4000), "no hub of this proxy is the registry"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := ask(s, "GET", c.target)
+			assert.Equal(t, 404, w.Code)
+			assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
+			assert.Less(t, w.Body.Len(), 2000)
+			var refused struct {
+				Errors []struct{ Code, Message string }
+			}
+			require.NoError(t, json.Unmarshal(w.Body.Bytes(), &refused))
+			require.Len(t, refused.Errors, 1)
+			assert.Equal(t, "NAME_UNKNOWN", refused.Errors[0].Code)
+			assert.Contains(t, w.Body.String(), c.says)
+		})
+	}
+	assert.Equal(t, 405, ask(s, "POST", "/v2/library/x/blobs/uploads/").Code)
+	assert.Contains(t, log.String(), `"error":"registry_unmapped"`)
+	assert.Zero(t, asked)
 }
 
 // A moody hub fails as it is asked to.

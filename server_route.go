@@ -85,6 +85,7 @@ type target struct {
 	mounted *mounted
 	byPath  http.Handler // of requests below the mount, which is not part of their path
 	byHost  http.Handler // of requests whose Host says it all
+	foreign http.Handler // of requests for registries that no hub has; nil if this is none
 }
 
 // target makes the handlers of a hub.
@@ -100,7 +101,11 @@ func (s *Server) target(m *mounted, via string, o Options) *target {
 		options.Base = s.config.PublicURL.URL.String() + options.Mount
 		byHost.Base = options.Base
 	}
-	return &target{mounted: m, byPath: edge.New(options), byHost: edge.New(byHost)}
+	to := &target{mounted: m, byPath: edge.New(options), byHost: edge.New(byHost)}
+	if m.config.Module() == HubOCI {
+		to.foreign = refusing(options)
+	}
+	return to
 }
 
 // edge is what all edges have.
@@ -221,8 +226,10 @@ func (t *routes) find(r *http.Request) (to *target, h http.Handler, u *url.URL) 
 			}
 		}
 	}
-	if to, u := t.oci.find(r); to != nil {
+	if to, u, ok := t.oci.find(r); to != nil {
 		return to, to.byPath, u
+	} else if ok {
+		return nil, t.oci.first.foreign, u
 	}
 	if t.standard != nil {
 		return t.standard, t.standard.byPath, r.URL

@@ -41,6 +41,7 @@ func TestE2E(t *testing.T) {
 		{"pypi", testPyPI},
 		{"npm", testNPM},
 		{"oci", testOCI},
+		{"oci clients", testOCIClients},
 		{"cargo", testCargo},
 		{"maven", testMaven},
 		{"nginx", testNginx},
