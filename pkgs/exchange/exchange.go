@@ -83,6 +83,15 @@ type Request struct {
 	// Avoid are mirrors, by base URL, that have sent wrong content under this key.
 	Avoid []string
 
+	// Doubt are mirrors, by base URL, that had a part in wrong content under this
+	// key, one of them or more the wrong one. They are asked one by one, after all
+	// others, and while there are any the content comes from a single mirror.
+	Doubt []string
+
+	// Resume is what is at hand of the content; nil: nothing. Upstream may answer
+	// with the rest (Response.Resumed), or as if it had not been told.
+	Resume *Part
+
 	// Only is the one mirror, by base URL, that is asked: what belongs to
 	// something fetched there comes from there. "" is all of them.
 	Only string
@@ -179,6 +188,12 @@ type Response struct {
 	// Ranges asks upstream for parts of the same content; nil if it cannot be asked.
 	Ranges Ranges
 
+	// Resumed: Entry is that of the request's Resume, as upstream has confirmed,
+	// and the rest of its content is at hand: Ranges.Rewind to the first offset that
+	// is missing lets Body be read from there, Ranges.CopyParts brings nothing but
+	// what is missing. A Body that is read without either is the whole content.
+	Resumed bool
+
 	// NoStore: the origin said private or no-store, or set a cookie. The response
 	// is for the one who asked, and is never stored.
 	NoStore bool
@@ -198,7 +213,7 @@ type Ranges interface {
 	// more than one mirror has it.
 	Striped() bool
 
-	// CopyParts writes the whole content to w instead of the Body being read: in
+	// CopyParts writes the whole content, or what a resumed request has not, to w instead of the Body being read: in
 	// parts, out of order, from several mirrors at once. arrived hears of each
 	// piece written, from several goroutines. wanted, asked before a part begins,
 	// is an offset that a reader waits for, or -1. After an error of w's, the Body

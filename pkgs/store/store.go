@@ -76,3 +76,26 @@ type Reopener interface {
 	// Reopen opens the file anew, for a reader with a position of its own.
 	Reopen() (*os.File, error)
 }
+
+// A Resumer is a Store that keeps what interrupted transfers have brought, over
+// a restart too: bounded in number, bytes and age, and before any entry goes to
+// make room. Content that is committed under a key, or deleted, takes the part
+// that is kept for it along.
+type Resumer interface {
+	// Resume hands out what is kept under key, to one caller: a draft that has
+	// part.Have, and the note. Unless Keep says otherwise the draft is kept again.
+	// Nothing is [fs.ErrNotExist]; after any other error nothing is kept any more.
+	Resume(ctx context.Context, key exchange.Key) (d Keeper, part *exchange.Part, note []byte, err error)
+}
+
+// A Keeper is a Draft that may outlive its Close, and a crash.
+type Keeper interface {
+	Draft
+
+	// Keep makes part, under its entry's key, and the note what Resume finds once
+	// the draft is closed uncommitted: part.Have is written, and does not change
+	// any more. After a crash that holds from the moment on when part.Have has
+	// reached the disk, for which Keep does not wait; until then it is what an
+	// earlier Keep said. nil: nothing is kept. A draft that has failed keeps nothing.
+	Keep(part *exchange.Part, note []byte)
+}
