@@ -28,6 +28,7 @@ var reasons = [...]string{
 	"not-found", "unauthorized", "forbidden", "rate", "range", "precondition", "policy", "bad-request",
 	"object-size", "upstream", "timeout", "unavailable", "internal", // what nobody could give
 	"cut", "client-slow", "client-gone", // an answer that was begun
+	"admin-host", "admin-origin", "admin-token", // at the listener for operators, whose hub is ""
 	"other",
 }
 
