@@ -83,6 +83,7 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	if s.cache, err = cache.New(cache.Options{
 		Store:  s.store,
 		Facts:  s.ledger,
+		Hashes: hashes,
 		Chunk:  int64(cfg.Misc.ChunkBytes),
 		Object: int64(cfg.Limits.Object),
 		Log:    o.Log,

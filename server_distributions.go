@@ -1,6 +1,7 @@
 package cacheproxy
 
 import (
+	"hash"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
@@ -10,6 +11,12 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/rpm"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
+
+// hashes are the protocols' own ways to prove content.
+var hashes = map[string]func() hash.Hash{
+	apk.Q1: func() hash.Hash { return apk.NewHash(apk.Q1) },
+	apk.Q2: func() hash.Hash { return apk.NewHash(apk.Q2) },
+}
 
 // The hubs of distributions have generations, but for apk's, whose index is one by itself.
 

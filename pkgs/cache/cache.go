@@ -21,6 +21,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"hash"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -39,6 +40,10 @@ import (
 type Options struct {
 	Store store.Store
 	Facts Facts // what indexes have taught; nil: nothing
+
+	// Hashes prove content by digests of a protocol's own, by algorithm. Content is
+	// written to one in order, by one goroutine; its sum is compared with the digest.
+	Hashes map[string]func() hash.Hash
 
 	Chunk  int64 // bytes a flight reads at once when it is under way; default 1 MiB
 	Object int64 // bytes that an object may have; 0 is no limit
@@ -59,6 +64,7 @@ type Facts interface {
 type Cache struct {
 	store  store.Store
 	facts  Facts
+	hashes map[string]func() hash.Hash
 	disk   disk
 	chunk  int
 	object int64
@@ -110,6 +116,7 @@ func New(o Options) (*Cache, error) {
 	c := &Cache{
 		store:    o.Store,
 		facts:    o.Facts,
+		hashes:   o.Hashes,
 		chunk:    int(o.Chunk),
 		object:   o.Object,
 		log:      o.Log,

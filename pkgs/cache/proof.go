@@ -26,10 +26,12 @@ type proof struct {
 	wanted  hash.Hash // of the promise's algorithm, maybe the same as content; nil: nothing was promised
 }
 
-func newProof(promise exchange.Digest) *proof {
+func (c *Cache) newProof(promise exchange.Digest) *proof {
 	p := &proof{promise: promise, content: sha256.New(), wanted: promise.New()}
 	if promise.Algorithm() == "sha256" {
 		p.wanted = p.content
+	} else if own := c.hashes[promise.Algorithm()]; own != nil {
+		p.wanted = own()
 	}
 	return p
 }

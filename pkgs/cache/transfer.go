@@ -194,7 +194,7 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 	entry := *resp.Entry
 	entry.Stored = entry.Received
 	f.entry, f.ranges = &entry, resp.Ranges
-	p := newProof(ask.Digest)
+	p := f.cache.newProof(ask.Digest)
 	f.hold = p.hold()
 	quiet := f.hold > 0 && entry.Size >= 0 && entry.Size <= f.hold
 	if f.replaces = ask.Validate != nil; f.replaces {

@@ -12,7 +12,9 @@ import (
 )
 
 // A Digest is "algorithm:lower-case hex" of some content, as OCI spells it;
-// "" is none.
+// "" is none. Beside the algorithms that New knows there may be a protocol's
+// own, which prove content in a way of that protocol; whoever checks content is
+// told how to compute them (cache.Options.Hashes).
 type Digest string
 
 // ParseDigest checks the spelling of s. Algorithms are sha512, sha384, sha256,

@@ -322,9 +322,8 @@ func (g *Generations) Force(ctx context.Context, next exchange.Source, root stri
 	return gen
 }
 
-// Missing validates the roots that may list a file which no mirror has, as
-// belongs says (PROTOCOLS 0.13).
-func (g *Generations) Missing(ctx context.Context, next exchange.Source, belongs func(root string) bool) {
+// missing validates the roots that belongs says.
+func (g *Generations) missing(ctx context.Context, next exchange.Source, belongs func(root string) bool) {
 	g.mu.Lock()
 	var roots []string
 	for root := range g.sets {
@@ -373,4 +372,21 @@ func (g *Generations) parse(e *exchange.Entry, content io.Reader) (*Root, error)
 		root.Order = t.Unix()
 	}
 	return root, nil
+}
+
+// File answers for a file that indexes list; listed says that one does. If no
+// mirror has it then, the index is older or newer than they are (PROTOCOLS 0.13):
+// the absence is not remembered, and the roots that may list it, as belongs says,
+// are validated.
+func (g *Generations) File(ctx context.Context, next exchange.Source, req *exchange.Request, listed bool, belongs func(root string) bool) (*exchange.Response, error) {
+	if !listed {
+		return next.Get(ctx, req)
+	}
+	ask := *req
+	ask.Policy.Negative = 0
+	resp, err := next.Get(ctx, &ask)
+	if err == nil && (resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone) {
+		g.missing(ctx, next, belongs)
+	}
+	return resp, err
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 )
 
 // A Hub speaks one ecosystem's protocol. It talks to nobody but next.
@@ -72,6 +73,17 @@ type Options struct {
 
 	Log *slog.Logger     // nil: nothing is logged
 	Now func() time.Time // nil: time.Now
+}
+
+// Request is the exchange of a path in the two spellings of [Path], whose class
+// and ttl are what the protocol says (ttl 0: it does not). The policies of the
+// configuration win.
+func (o *Options) Request(canonical, target string, class freshness.Class, ttl time.Duration) *exchange.Request {
+	return &exchange.Request{
+		Key:    exchange.Key{Hub: o.Name, Path: canonical},
+		Target: target,
+		Policy: o.Policies.For(canonical, class, ttl),
+	}
 }
 
 // now is the time as the options have it.

@@ -120,8 +120,8 @@ func (l *Ledger) Close() error {
 	return l.ring.close()
 }
 
-// Teach remembers f. Digests that [exchange.ParseDigest] would not know are no
-// digests. SHA-2 counts; a lesser fact (SHA-1 or MD5, or a size alone) is taken
+// Teach remembers f. Digests are those that [exchange.ParseDigest] knows, and
+// apk1 and apk2 (package hub/apk); others are none. SHA-2 counts; a lesser fact (SHA-1 or MD5, or a size alone) is taken
 // only if there is no better one, or one of another size (PROTOCOLS 0.16).
 // Otherwise what was taught last holds.
 func (l *Ledger) Teach(key exchange.Key, f exchange.Fact) {

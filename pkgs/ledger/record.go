@@ -59,6 +59,8 @@ const (
 	kindSHA256
 	kindSHA384
 	kindSHA512
+	kindAPK1 // of Alpine's packages: what hub/apk computes
+	kindAPK2
 	kindEnd
 )
 
@@ -74,6 +76,8 @@ var kinds = [kindEnd]struct {
 	kindSHA256: {"sha256:", 32, 2},
 	kindSHA384: {"sha384:", 48, 2},
 	kindSHA512: {"sha512:", 64, 2},
+	kindAPK1:   {"apk1:", 20, 1},
+	kindAPK2:   {"apk2:", 32, 2},
 }
 
 const (

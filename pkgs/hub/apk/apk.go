@@ -1,20 +1,20 @@
 // Package apk is the hub of Alpine's repositories.
 //
-// APKINDEX.tar.gz carries its signature within, so it is a generation by itself;
-// what it lists are packages, whose names may come again with other content.
+// Its words: APKINDEX.tar.gz is the root of a generation ([hub.Generations]), alone
+// in its set since its signature is within. It lists packages, by their size and
+// a checksum of their *control*, a part of each that names the hash of the rest
+// (proof.go); their names may come again with other content.
 //
-// Nothing is rewritten, and no signature is verified. An index says the size of
-// a package, and the SHA-1 of a part of it: that part is not looked for, so the
-// size is all that is learned.
+// Nothing is rewritten, and no signature is verified. Of the index of apk 3
+// (*.adb) only generations are known: what it lists is not read.
 package apk
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"path"
 	"strings"
-	"sync"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -31,25 +31,26 @@ const (
 
 // A Hub is one tree of repositories. It is safe for concurrent use.
 type Hub struct {
-	opts   hub.Options
-	ledger *ledger.Ledger
-	now    func() time.Time
-
-	mu        sync.Mutex
-	validated time.Time // guarded by mu; the last validation for the sake of a package
+	opts        hub.Options
+	ledger      *ledger.Ledger
+	generations *hub.Generations
 }
 
-var _ hub.Hub = (*Hub)(nil)
+var (
+	_ hub.Hub        = (*Hub)(nil)
+	_ hub.Gatekeeper = (*Hub)(nil)
+)
 
 // New makes a hub. A nil ledger learns nothing.
 func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
 	if o.Name == "" {
-		return nil, fmt.Errorf("apk: no name")
+		return nil, errors.New("apk: no name")
 	}
-	h := &Hub{opts: o, ledger: l, now: o.Now}
-	if h.now == nil {
-		h.now = time.Now
-	}
+	h := &Hub{opts: o, ledger: l}
+	h.generations = hub.NewGenerations(&h.opts, hub.Format{
+		Companions: func(root string) ([]string, bool) { return nil, isIndex(path.Base(root)) },
+		Request:    func(p string) *exchange.Request { return h.request(p, p) },
+	}, hub.GenerationOptions{})
 	return h, nil
 }
 
@@ -65,11 +66,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 // request is the exchange of a canonical path.
 func (h *Hub) request(canonical, target string) *exchange.Request {
 	class, ttl := classify(canonical)
-	req := &exchange.Request{
-		Key:    exchange.Key{Hub: h.opts.Name, Path: canonical},
-		Target: target,
-		Policy: h.opts.Policies.For(canonical, class, ttl),
-	}
+	req := h.opts.Request(canonical, target, class, ttl)
 	if name, ok := strings.CutSuffix(path.Base(canonical), ".apk"); ok {
 		req.Package, req.Version = nameVersion(hub.Name(name))
 	}
@@ -112,55 +109,26 @@ func nameVersion(s string) (name, version string) {
 	return "", ""
 }
 
+// Gate publishes indexes.
+func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
+	return h.generations.Gate(next, cached)
+}
+
 // Rewrite learns from the indexes that pass by.
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-		if strings.HasSuffix(req.Key.Path, ".apk") {
-			return h.file(ctx, next, req)
+		dir, base := path.Split(req.Key.Path)
+		switch {
+		case strings.HasSuffix(base, ".apk"):
+			_, listed := h.ledger.Lookup(ctx, req.Key)
+			return h.generations.File(ctx, next, req, listed, func(root string) bool { return path.Dir(root)+"/" == dir })
+		case isIndex(base):
+			resp, err := h.generations.Root(ctx, next, req)
+			if err == nil {
+				h.learn(next, req, resp)
+			}
+			return resp, err
 		}
-		resp, err := next.Get(ctx, req)
-		if err == nil {
-			h.learn(next, req, resp)
-		}
-		return resp, err
-	})
-}
-
-// file answers for a package. That an index lists it and no mirror has it says
-// that the index is older or newer than they are.
-func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	if _, listed := h.ledger.Lookup(ctx, req.Key); !listed {
 		return next.Get(ctx, req)
-	}
-	ask := *req
-	ask.Policy.Negative = 0
-	resp, err := next.Get(ctx, &ask)
-	if err == nil && (resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone) {
-		h.validate(ctx, next, path.Dir(req.Key.Path))
-	}
-	return resp, err
-}
-
-// pause is how long an index is not validated again though a package is missing.
-const pause = 10 * time.Second
-
-// validate asks for the index of a directory, whether it is fresh or not.
-func (h *Hub) validate(ctx context.Context, next exchange.Source, dir string) {
-	h.mu.Lock()
-	if h.now().Sub(h.validated) < pause {
-		h.mu.Unlock()
-		return
-	}
-	h.validated = h.now()
-	h.mu.Unlock()
-	index := path.Join(dir, "APKINDEX.tar.gz")
-	ask := h.request(index, index)
-	if ask.Policy.Class != freshness.Mutable || ask.Policy.TTL == freshness.Forever {
-		return
-	}
-	ask.Policy.TTL, ask.Policy.StaleWhileRevalidate = 0, 0
-	if resp, err := next.Get(ctx, ask); err == nil {
-		h.learn(next, ask, resp)
-		resp.Body.Close()
-	}
+	})
 }

@@ -3,6 +3,8 @@ package apk
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -56,15 +58,15 @@ func readIndex(r io.Reader, teach func(file string, f exchange.Fact)) error {
 	}
 }
 
-// readRecords reads the records of an index: P: name, V: version, S: size.
+// readRecords reads the records of an index: P: name, V: version, S: size, C: checksum.
 func readRecords(r io.Reader, teach func(file string, f exchange.Fact)) error {
 	var name, version string
-	var size int64
+	var f exchange.Fact
 	end := func() {
-		if name != "" && version != "" && size > 0 {
-			teach(name+"-"+version+".apk", exchange.Fact{Size: size})
+		if name != "" && version != "" && (f.Size > 0 || f.Digest != "") {
+			teach(name+"-"+version+".apk", f)
 		}
-		name, version, size = "", "", 0
+		name, version, f = "", "", exchange.Fact{}
 	}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
@@ -82,7 +84,9 @@ func readRecords(r io.Reader, teach func(file string, f exchange.Fact)) error {
 		case 'V':
 			version = string(value)
 		case 'S':
-			size, _ = strconv.ParseInt(string(value), 10, 64)
+			f.Size, _ = strconv.ParseInt(string(value), 10, 64)
+		case 'C':
+			f.Digest = checksum(value)
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -90,4 +94,23 @@ func readRecords(r io.Reader, teach func(file string, f exchange.Fact)) error {
 	}
 	end()
 	return nil
+}
+
+// checksum is the digest that a C: field means, base64 behind Q1 or Q2; "" if it
+// is another one.
+func checksum(value []byte) exchange.Digest {
+	var algorithm string
+	switch {
+	case bytes.HasPrefix(value, []byte("Q1")):
+		algorithm = Q1
+	case bytes.HasPrefix(value, []byte("Q2")):
+		algorithm = Q2
+	default:
+		return ""
+	}
+	sum, err := base64.StdEncoding.DecodeString(string(value[2:]))
+	if err != nil || len(sum) != NewHash(algorithm).Size() {
+		return ""
+	}
+	return exchange.NewDigest(algorithm, sum)
 }

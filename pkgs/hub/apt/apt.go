@@ -71,11 +71,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 // request is the exchange of a canonical path.
 func (h *Hub) request(canonical, target string) *exchange.Request {
 	class, ttl := classify(canonical)
-	req := &exchange.Request{
-		Key:    exchange.Key{Hub: h.opts.Name, Path: canonical},
-		Target: target,
-		Policy: h.opts.Policies.For(canonical, class, ttl),
-	}
+	req := h.opts.Request(canonical, target, class, ttl)
 	if digest, ok := byHash(canonical); ok {
 		req.Digest = digest
 		req.Policy.Class = freshness.Immutable

@@ -277,20 +277,11 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 	return resp, err
 }
 
-// file answers for a package. That an index lists it and no mirror has it says
-// that the index is older or newer than they are.
+// file answers for a package.
 func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	if _, listed := h.ledger.Lookup(ctx, req.Key); !listed {
-		return next.Get(ctx, req)
-	}
-	ask := *req
-	ask.Policy.Negative = 0
-	resp, err := next.Get(ctx, &ask)
-	if err == nil && (resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone) {
-		h.generations.Missing(ctx, next, func(root string) bool {
-			before, _, _ := strings.Cut(root, "/dists/")
-			return strings.HasPrefix(req.Key.Path, strings.TrimSuffix(before, path.Base(root)))
-		})
-	}
-	return resp, err
+	_, listed := h.ledger.Lookup(ctx, req.Key)
+	return h.generations.File(ctx, next, req, listed, func(root string) bool {
+		before, _, _ := strings.Cut(root, "/dists/")
+		return strings.HasPrefix(req.Key.Path, strings.TrimSuffix(before, path.Base(root)))
+	})
 }

@@ -69,13 +69,8 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 // request is the exchange of a canonical path.
 func (h *Hub) request(canonical, target string) *exchange.Request {
 	class, ttl := classify(canonical)
-	policy := h.opts.Policies.For(canonical, class, ttl)
-	canonical = database(canonical)
-	req := &exchange.Request{
-		Key:    exchange.Key{Hub: h.opts.Name, Path: canonical},
-		Target: target,
-		Policy: policy,
-	}
+	req := h.opts.Request(canonical, target, class, ttl)
+	req.Key.Path = database(canonical)
 	if name, _, ok := strings.Cut(path.Base(canonical), ".pkg.tar."); ok {
 		req.Package, req.Version = nameVersion(hub.Name(name))
 	}
@@ -160,7 +155,8 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		root, signed := strings.CutSuffix(req.Key.Path, ".sig")
 		switch {
 		case !isDatabase(root):
-			return h.file(ctx, next, req)
+			_, listed := h.ledger.Lookup(ctx, req.Key)
+			return h.generations.File(ctx, next, req, listed, func(root string) bool { return path.Dir(root) == path.Dir(req.Key.Path) })
 		case signed:
 			return h.generations.Companion(ctx, next, req, root, false)
 		}
@@ -170,19 +166,4 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		}
 		return resp, err
 	})
-}
-
-// file answers for a package. That an index lists it and no mirror has it says
-// that the index is older or newer than they are.
-func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	if _, listed := h.ledger.Lookup(ctx, req.Key); !listed {
-		return next.Get(ctx, req)
-	}
-	ask := *req
-	ask.Policy.Negative = 0
-	resp, err := next.Get(ctx, &ask)
-	if err == nil && (resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone) {
-		h.generations.Missing(ctx, next, func(root string) bool { return path.Dir(root) == path.Dir(req.Key.Path) })
-	}
-	return resp, err
 }

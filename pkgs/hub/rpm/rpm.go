@@ -76,12 +76,8 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 // request is the exchange of a canonical path.
 func (h *Hub) request(canonical, target, query string) *exchange.Request {
 	class, ttl := classify(canonical)
-	req := &exchange.Request{
-		Key:    exchange.Key{Hub: h.opts.Name, Path: canonical},
-		Target: target,
-		Header: http.Header{"Accept": {"*/*"}},
-		Policy: h.opts.Policies.For(canonical, class, ttl),
-	}
+	req := h.opts.Request(canonical, target, class, ttl)
+	req.Header = http.Header{"Accept": {"*/*"}}
 	base := path.Base(canonical)
 	if isList(base) && query != "" {
 		query = "?" + hub.Query(query)
