@@ -169,6 +169,11 @@ type Cache struct {
 	// How long a 404 on which every healthy mirror agrees answers. 0: it is not
 	// kept. Default 60s.
 	Negative Duration `yaml:"negative"`
+
+	// By which of an entry's validators mirrors are asked whether it has changed: all
+	// that it has, etag or last-modified alone where the others of these mirrors are
+	// wrong, or never, when the content is fetched again. Default all.
+	Validation Validation `yaml:"validation"`
 }
 
 // Policy is the freshness of the paths that match.

@@ -99,6 +99,7 @@ func defaults() *Config {
 			StaleIfError:     Never,
 			RevalidateBudget: Duration(2 * time.Second),
 			Negative:         Duration(time.Minute),
+			Validation:       ValidationAll,
 		},
 		Storage: Storage{
 			Type: StorageLocal,

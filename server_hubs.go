@@ -138,6 +138,7 @@ func (s *Server) mount(c *Hub, o Options, via string) (_ *mounted, err error) {
 	if err != nil {
 		return m, err
 	}
+	source = validating(c.Cache.Validation, source)
 	var cached exchange.Source
 	if gate, ok := m.module.(hub.Gatekeeper); ok {
 		source = gate.Gate(source, exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
