@@ -50,6 +50,14 @@ type Config struct {
 	// Further upstream repositories, each in a name space of its own. What none of
 	// them is asked for is the default hub's, as long as it has upstreams.
 	Hubs []Hub `yaml:"hubs,last"`
+
+	file  string         // that it was read from
+	lines map[string]int // of every key in it, by path
+}
+
+// Problem is what is wrong with the value at path, found after Load.
+func (c *Config) Problem(path, reason string) Problem {
+	return Problem{File: c.file, Line: lineOf(c.lines, path), Path: path, Reason: reason}
 }
 
 // Upstream is one mirror, or a part of one.

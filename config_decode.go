@@ -47,9 +47,11 @@ func (d *decoder) problem(line int, path, format string, args ...any) {
 }
 
 // line is where path stands, or the nearest thing around it that stands anywhere.
-func (d *decoder) line(path string) int {
+func (d *decoder) line(path string) int { return lineOf(d.lines, path) }
+
+func lineOf(lines map[string]int, path string) int {
 	for {
-		if line, ok := d.lines[path]; ok || path == "" {
+		if line, ok := lines[path]; ok || path == "" {
 			return line
 		}
 		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
@@ -329,6 +331,9 @@ func field(v reflect.Value, name string) (to reflect.Value, options []string, ok
 	name, below, _ := strings.Cut(name, ".")
 	for i := range v.NumField() {
 		n, options := tag(v.Type().Field(i))
+		if n == "" {
+			continue
+		}
 		if n == name && below == "" {
 			return v.Field(i), options, true
 		}
@@ -339,15 +344,18 @@ func field(v reflect.Value, name string) (to reflect.Value, options []string, ok
 	return reflect.Value{}, nil, false
 }
 
+// tag is what a field's tag says; the name is "" if it is no key.
 func tag(f reflect.StructField) (name string, options []string) {
 	parts := strings.Split(f.Tag.Get("yaml"), ",")
 	return parts[0], parts[1:]
 }
 
 func names(t reflect.Type) []string {
-	all := make([]string, t.NumField())
-	for i := range all {
-		all[i], _ = tag(t.Field(i))
+	var all []string
+	for i := range t.NumField() {
+		if name, _ := tag(t.Field(i)); name != "" {
+			all = append(all, name)
+		}
 	}
 	return all
 }

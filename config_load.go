@@ -158,6 +158,7 @@ func parse(file string, text []byte) (*Config, []Warning, error) {
 		d.warnings[i].File = file
 	}
 	if len(d.problems) == 0 {
+		c.file, c.lines = file, d.lines
 		return c, d.warnings, nil
 	}
 	for i := range d.problems {

@@ -46,6 +46,9 @@ func encode(v reflect.Value) *yaml.Node {
 		n := mappingNode()
 		for i := range v.NumField() {
 			name, options := tag(v.Type().Field(i))
+			if name == "" {
+				continue
+			}
 			if v.Field(i).IsZero() && slices.Contains(options, "omitzero") {
 				continue
 			}

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,22 +37,36 @@ type Options struct {
 	Log     *slog.Logger     // default slog.Default()
 	Debug   http.Handler     // served below /debug/pprof/ if set
 	Now     func() time.Time // default time.Now
+
+	// Load reads the configuration again, for [Server.Reread]; nil: it cannot be.
+	Load func() (*Config, []Warning, error)
+
+	// Apply is called with each configuration that a reload has put in force, for
+	// what is not the Server's: the logger. Before, Check may refuse it. Nil: nothing.
+	Check, Apply func(*Config) error
 }
 
 // A Server is the whole proxy: it builds the parts that a configuration asks
-// for, and is the only place that connects them.
+// for, and is the only place that connects them. What a configuration decides is
+// a [revision]; all else is here, and outlives it.
 type Server struct {
-	config   *Config
+	options  Options // with defaults
 	log      *slog.Logger
+	via      string // this process in Via
 	http     http.Server
 	store    closingStore
 	ledger   *ledger.Ledger
 	cache    *cache.Cache
-	hubs     []*mounted
-	league   *league
-	rate     *upstream.Bucket
+	league   *league          // of mirrors
+	rate     *upstream.Bucket // of all mirrors together
+	spool    func() (*os.File, error)
 	ready    probe
 	draining atomic.Bool
+
+	current   atomic.Pointer[revision]
+	reloading sync.Mutex     // held by who makes a revision; before it nothing
+	closed    bool           // no revision comes any more; guarded by reloading
+	lines     sync.WaitGroup // those that are being closed
 }
 
 // New builds a server and opens its store; Run or Close ends it. cfg is not modified.
@@ -64,7 +80,7 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	if o.Version == "" {
 		o.Version = "devel"
 	}
-	s := &Server{config: cfg, log: o.Log}
+	s := &Server{options: o, log: o.Log, via: "cache-proxy-" + instance()}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -92,24 +108,26 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.league = openLeague(cfg.Storage.Local.Path, o.Log)
-	s.rate = upstream.NewBucket(int64(cfg.Limits.UpstreamRate))
-	via := "cache-proxy-" + instance()
-	routes := &routes{}
-	for _, h := range cfg.Served() {
-		m, err := s.mount(&h, o, via)
-		if err != nil {
-			return nil, err
-		}
-		s.hubs = append(s.hubs, m)
-		routes.add(s.target(m, via, o))
+	s.rate, s.spool = upstream.NewBucket(0), spool(cfg.Storage.Local)
+	first, err := s.revise(cfg)
+	if err != nil {
+		return nil, err
 	}
-	routes.none = s.nowhere(via, o)
-	s.serve(cfg, s.match(routes, o.Debug))
+	s.begin(first)
+	s.serve(cfg)
 	return s, nil
 }
 
 // ServeHTTP answers one request, as Run does for those that come to the listeners.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.http.Handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rev := s.hold()
+	if rev == nil {
+		http.Error(w, "stopped", http.StatusServiceUnavailable)
+		return
+	}
+	defer rev.drop()
+	rev.handler.ServeHTTP(w, r)
+}
 
 // Close ends a server that is not running, and what it holds open.
 func (s *Server) Close() error {
@@ -121,16 +139,21 @@ func (s *Server) Close() error {
 // close ends the parts, those that are used by others last. Transfers may go on
 // until ctx is done.
 func (s *Server) close(ctx context.Context) error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
 	var errs []error
 	if s.cache != nil {
 		errs = append(errs, s.cache.Close(ctx))
 	}
-	if s.league != nil {
-		errs = append(errs, s.league.save())
+	if rev := s.revision(); rev != nil {
+		errs = append(errs, s.league.save(rev.standings()))
+		rev.drop()
 	}
-	for _, m := range s.hubs {
-		m.close()
-	}
+	s.lines.Wait()
 	if s.ledger != nil {
 		errs = append(errs, s.ledger.Close())
 	}

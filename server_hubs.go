@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"time"
 
@@ -85,37 +86,41 @@ func newMaven(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 }
 
 // A mounted is a hub with its mirrors, as far as it does not depend on the mount.
+// Revisions that mean the same by it share it, and what it remembers.
 type mounted struct {
 	config *Hub
 	module hub.Hub         // what the type says, or files
 	hub    hub.Hub         // module, or what falls back from it
 	source exchange.Source // the chain behind the edge
-	groups []*upstream.Group
+	lines  []*line         // its mirrors, and then its second hosts by name
 }
 
-func (m *mounted) close() {
-	for _, g := range m.groups {
-		g.Close()
-	}
-}
-
-// mount makes the hub that c describes, with the server's store and cache.
-func (s *Server) mount(c *Hub, o Options, via string) (_ *mounted, err error) {
+// mount makes the hub that c describes, with the server's store and cache. If
+// that is what old is (nil: there was none of that name), it is old.
+func (s *Server) mount(cfg *Config, c *Hub, old *mounted) (_ *mounted, err error) {
 	m := &mounted{config: c}
 	defer func() {
 		if err != nil {
-			m.close()
+			m.drop()
 			err = fmt.Errorf("hub %s: %w", c.Name, err)
 		}
 	}()
+	if err := s.connect(m, cfg, old); err != nil {
+		return m, err
+	}
+	if m.same(old) {
+		m.drop()
+		old.hold()
+		return old, nil
+	}
 	options := hub.Options{
 		Name:     c.Name,
 		Policies: newPolicies(&c.Cache),
 		Files:    map[string]*url.URL{},
 		Cache:    s.cache.Wrap,
-		Spool:    spool(s.config.Storage.Local),
-		Log:      o.Log,
-		Now:      o.Now,
+		Spool:    s.spool,
+		Log:      s.log,
+		Now:      s.options.Now,
 	}
 	for i := range c.Upstream {
 		options.Mirrors = append(options.Mirrors, c.Upstream[i].Server.URL)
@@ -132,13 +137,9 @@ func (s *Server) mount(c *Hub, o Options, via string) (_ *mounted, err error) {
 		if err != nil {
 			return m, err
 		}
-		m.hub = &dual{module: m.module, files: plain, log: o.Log}
+		m.hub = &dual{module: m.module, files: plain, log: s.log}
 	}
-	source, err := s.upstreams(m, o, via)
-	if err != nil {
-		return m, err
-	}
-	source = validating(c.Cache.Validation, source)
+	source := validating(c.Cache.Validation, m.upstream())
 	var cached exchange.Source
 	if gate, ok := m.module.(hub.Gatekeeper); ok {
 		source = gate.Gate(source, exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
@@ -150,49 +151,50 @@ func (s *Server) mount(c *Hub, o Options, via string) (_ *mounted, err error) {
 	return m, nil
 }
 
-// upstreams makes the groups of m, which keeps them, and the source that asks
-// the one a request is for: the mirrors, or a second host by its alias.
-func (s *Server) upstreams(m *mounted, o Options, via string) (exchange.Source, error) {
-	group := func(origin string, mirrors []upstream.Mirror) (*upstream.Group, error) {
-		options := upstreamOptions(s.config, m.config, o, via)
-		options.Mirrors = mirrors
-		options.Bucket = s.rate
-		options.Records = s.league.records(m.config.Name, origin)
-		g, err := upstream.New(options)
-		if err == nil {
-			m.groups = append(m.groups, g)
-			s.league.add(m.config.Name, origin, g)
-		}
-		return g, err
-	}
-	mirrors := make([]upstream.Mirror, len(m.config.Upstream))
+// connect gives m its lines: the mirrors', and one for each second host by its alias.
+func (s *Server) connect(m *mounted, cfg *Config, old *mounted) error {
+	c := m.config
+	mirrors := make([]upstream.Mirror, len(c.Upstream))
 	for i := range mirrors {
 		var err error
-		if mirrors[i], err = newMirror(&m.config.Upstream[i]); err != nil {
-			return nil, fmt.Errorf("upstream[%d]: %w", i, err)
-		}
-		if m.config.Module() == HubOCI {
-			mirrors[i].Wrap = oci.Authorize(m.config.Options.AuthHosts, o.Now)
+		if mirrors[i], err = newMirror(&c.Upstream[i]); err != nil {
+			return fmt.Errorf("upstream[%d]: %w", i, err)
 		}
 	}
-	main, err := group("", mirrors)
+	want := wanted{Options: s.upstreamOptions(cfg, c)}
+	want.Mirrors = mirrors
+	if c.Module() == HubOCI {
+		want.authorize, want.authHosts = true, c.Options.AuthHosts
+	}
+	l, err := s.line(want, old.line(""))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	origins := map[string]exchange.Source{"": main}
+	m.lines = append(m.lines, l)
 	second := map[string]*url.URL{}
-	for alias, base := range m.config.Options.Files {
+	for alias, base := range c.Options.Files {
 		second[alias] = base.URL
 	}
-	for _, db := range m.config.Options.Sumdb {
+	for _, db := range c.Options.Sumdb {
 		second[db.Name] = db.URL.URL
 	}
 	for _, alias := range slices.Sorted(maps.Keys(second)) {
-		g, err := group(alias, []upstream.Mirror{{Server: second[alias]}})
+		want := wanted{Options: s.upstreamOptions(cfg, c), origin: alias}
+		want.Mirrors = []upstream.Mirror{{Server: second[alias]}}
+		l, err := s.line(want, old.line(alias))
 		if err != nil {
-			return nil, fmt.Errorf("second host %s: %w", alias, err)
+			return fmt.Errorf("second host %s: %w", alias, err)
 		}
-		origins[alias] = g
+		m.lines = append(m.lines, l)
+	}
+	return nil
+}
+
+// upstream is the source that asks the line a request is for.
+func (m *mounted) upstream() exchange.Source {
+	origins := make(map[string]exchange.Source, len(m.lines))
+	for _, l := range m.lines {
+		origins[l.origin] = l
 	}
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		source := origins[req.Origin]
@@ -200,7 +202,38 @@ func (s *Server) upstreams(m *mounted, o Options, via string) (exchange.Source, 
 			return nil, fmt.Errorf("no second host %q: %w", req.Origin, fs.ErrNotExist)
 		}
 		return source.Get(ctx, req)
-	}), nil
+	})
+}
+
+// same says whether old is what m, which has its lines, would become.
+func (m *mounted) same(old *mounted) bool {
+	return old != nil && slices.Equal(m.lines, old.lines) && reflect.DeepEqual(m.config, old.config)
+}
+
+// line is the one of that origin; nil if there is none.
+func (m *mounted) line(origin string) *line {
+	if m != nil {
+		for _, l := range m.lines {
+			if l.origin == origin {
+				return l
+			}
+		}
+	}
+	return nil
+}
+
+// hold takes m into one more revision.
+func (m *mounted) hold() {
+	for _, l := range m.lines {
+		l.hold()
+	}
+}
+
+// drop is the end of what hold began, or mount.
+func (m *mounted) drop() {
+	for _, l := range m.lines {
+		l.drop()
+	}
 }
 
 func newPolicies(c *Cache) *hub.Policies {
@@ -217,8 +250,8 @@ func newPolicies(c *Cache) *hub.Policies {
 	return p
 }
 
-// upstreamOptions are those of every group of a hub.
-func upstreamOptions(cfg *Config, h *Hub, o Options, via string) upstream.Options {
+// upstreamOptions are those of every line of a hub, apart from what all lines have.
+func (s *Server) upstreamOptions(cfg *Config, h *Hub) upstream.Options {
 	l := &cfg.Limits
 	opts := upstream.Options{
 		Race: upstream.Race{
@@ -244,12 +277,9 @@ func upstreamOptions(cfg *Config, h *Hub, o Options, via string) upstream.Option
 			Redirects:   int(orNone(int64(l.Redirects))),
 		},
 		Absent:    h.Options.Absent,
-		Spool:     spool(cfg.Storage.Local),
-		Via:       via,
-		UserAgent: "cache-proxy/" + o.Version,
+		Via:       s.via,
+		UserAgent: "cache-proxy/" + s.options.Version,
 		Hub:       h.Name,
-		Log:       o.Log,
-		Now:       o.Now,
 	}
 	for _, rule := range cfg.AllowedUpstreams {
 		if rule.Suffix != "" {
@@ -291,9 +321,6 @@ func newMirror(c *Upstream) (upstream.Mirror, error) {
 		Header:          map[string]string{},
 		Proxy:           c.Proxy.URL,
 		MaxConnections:  c.MaxConnections,
-	}
-	if c.Rate > 0 {
-		m.Bucket = upstream.NewBucket(int64(c.Rate))
 	}
 	m.Path.Match, m.Path.Replace = c.Path.Match.Regexp, c.Path.Replace
 	for i, k := range c.Checkers {

@@ -65,6 +65,7 @@ hubs:
 - {name: npm, hosts: [npm.example.org, n], upstream: [{`+server+`}]}
 - {name: tools, rollout: dual, upstream: [{`+server+`}]}
 `, io.Discard)
+	s.revision().begun = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	golden := filepath.Join("testdata", "golden", "modules.json")
 	got := ask(s, "GET", "/-/modules", "Host", "npm.example.org")
 	assert.Equal(t, 200, got.Code)
@@ -80,7 +81,7 @@ hubs:
 	assert.Equal(t, 200, one.Code)
 	var record moduleRecord
 	require.NoError(t, json.Unmarshal(one.Body.Bytes(), &record))
-	assert.Equal(t, s.diagnostics().Modules[0], record)
+	assert.Equal(t, s.revision().diagnostics().Modules[0], record)
 
 	none := ask(s, "GET", "/-/modules/none")
 	assert.Equal(t, 404, none.Code)
@@ -93,14 +94,14 @@ hubs:
 func TestReadyz(t *testing.T) {
 	s := serverOf(t, "", io.Discard)
 	assert.Equal(t, 200, ask(s, "GET", "/-/readyz").Code)
-	temp := filepath.Join(s.config.Storage.Local.Path, ".temp")
+	temp := filepath.Join(s.revision().config.Storage.Local.Path, ".temp")
 	require.NoError(t, os.RemoveAll(temp))
 	require.NoError(t, os.WriteFile(temp, nil, 0o600))
 	assert.Equal(t, 200, ask(s, "GET", "/-/readyz").Code, "what was found holds for a while")
 	s.ready.last.begun = s.ready.last.begun.Add(-probeHolds)
 	w := ask(s, "GET", "/-/readyz")
 	assert.Equal(t, 503, w.Code)
-	assert.NotContains(t, w.Body.String(), s.config.Storage.Local.Path)
+	assert.NotContains(t, w.Body.String(), s.revision().config.Storage.Local.Path)
 	assert.Equal(t, 200, ask(s, "GET", "/-/healthz").Code)
 	require.NoError(t, os.Remove(temp))
 	s.ready.last.begun = s.ready.last.begun.Add(-probeHolds)
@@ -312,8 +313,8 @@ func TestRollback(t *testing.T) {
 			}
 		}
 	}
-	assert.Equal(t, HubFiles, s.diagnostics().Hubs[2].ModuleKey)
-	assert.Equal(t, RolloutLegacyOnly, s.diagnostics().Hubs[2].RolloutFlag)
-	assert.Equal(t, HubType("moody"), s.diagnostics().Hubs[1].ModuleKey)
-	assert.Equal(t, RolloutDual, s.diagnostics().Hubs[1].RolloutFlag)
+	assert.Equal(t, HubFiles, s.revision().diagnostics().Hubs[2].ModuleKey)
+	assert.Equal(t, RolloutLegacyOnly, s.revision().diagnostics().Hubs[2].RolloutFlag)
+	assert.Equal(t, HubType("moody"), s.revision().diagnostics().Hubs[1].ModuleKey)
+	assert.Equal(t, RolloutDual, s.revision().diagnostics().Hubs[1].RolloutFlag)
 }

@@ -48,15 +48,9 @@ const leagueTime = 10 * time.Second
 type league struct {
 	file   string
 	before []Standing // of the process before
-	groups []grouped  // fixed once the server is made
 
 	mu      sync.Mutex
 	written string // what the file has; guarded by mu
-}
-
-type grouped struct {
-	hub, origin string
-	group       *upstream.Group
 }
 
 // openLeague reads what there is. A file that cannot be read is as good as none.
@@ -86,26 +80,21 @@ func (l *league) records(hub, origin string) []upstream.Record {
 	return all
 }
 
-func (l *league) add(hub, origin string, g *upstream.Group) {
-	l.groups = append(l.groups, grouped{hub, origin, g})
-}
-
-// standings are those of now.
-func (l *league) standings() []Standing {
-	all := make([]Standing, len(l.groups))
-	for i, g := range l.groups {
-		all[i] = Standing{Hub: g.hub, Origin: g.origin, Stats: g.group.Stats()}
+// standings are those of now, of all hubs.
+func (r *revision) standings() []Standing {
+	var all []Standing
+	for _, m := range r.hubs {
+		for _, l := range m.lines {
+			all = append(all, Standing{Hub: l.Hub, Origin: l.origin, Stats: l.group.Stats()})
+		}
 	}
 	return all
 }
 
-// save writes the standings, if they have changed. The file is replaced, so
-// that a reader sees the old or the new one.
-func (l *league) save() error {
-	if len(l.groups) == 0 {
-		return nil
-	}
-	text, err := json.MarshalIndent(l.standings(), "", " ")
+// save writes standings, if they have changed. The file is replaced, so that a
+// reader sees the old or the new one.
+func (l *league) save(all []Standing) error {
+	text, err := json.MarshalIndent(all, "", " ")
 	if err != nil {
 		return err
 	}
@@ -129,10 +118,10 @@ func (s *Server) keep(ctx context.Context, now func() time.Time) {
 	t := time.NewTicker(leagueTime)
 	defer t.Stop()
 	for {
-		s.rate.Set(int64(s.config.Limits.rateAt(now())))
+		s.rate.Set(int64(s.revision().config.Limits.rateAt(now())))
 		select {
 		case <-t.C:
-			if err := s.league.save(); err != nil {
+			if err := s.league.save(s.revision().standings()); err != nil {
 				s.log.Warn("records of mirrors not written", "err", err)
 			}
 		case <-ctx.Done():

@@ -13,21 +13,12 @@ import (
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/edge"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/handlerctx"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/httplog"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/recover"
 )
 
-// serve prepares the HTTP server around the handler of all requests.
-func (s *Server) serve(cfg *Config, match func(*http.Request, *handlerctx.Record)) {
-	var h http.Handler = http.HandlerFunc(dispatch)
-	if cfg.Log.Access {
-		h = httplog.New(s.log, attributes)(h)
-	}
-	h = handlerctx.New(match)(h)
-	h = recover.New(s.log)(h)
+// serve prepares the HTTP server.
+func (s *Server) serve(cfg *Config) {
 	s.http = http.Server{
-		Handler:           h,
+		Handler:           s,
 		ReadHeaderTimeout: time.Duration(cfg.Limits.ClientHeaderTimeout),
 		IdleTimeout:       time.Duration(cfg.Limits.ClientIdleTimeout),
 		MaxHeaderBytes:    int(cfg.Limits.RequestLine + cfg.Limits.RequestHeaders),
@@ -40,7 +31,7 @@ func (s *Server) serve(cfg *Config, match func(*http.Request, *handlerctx.Record
 // requests under way may go on for limits.drain. The error is about listening
 // or serving; after a drain there is none.
 func (s *Server) Run(ctx context.Context) error {
-	listeners, err := listen(s.config.Listen)
+	listeners, err := listen(s.revision().config.Listen)
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
@@ -63,10 +54,10 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	case err = <-served:
 		running--
 	case <-ctx.Done():
-		s.log.Info("draining", "limit", s.config.Limits.Drain)
+		s.log.Info("draining", "limit", s.revision().config.Limits.Drain)
 	}
 	s.draining.Store(true)
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.config.Limits.Drain))
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.revision().config.Limits.Drain))
 	defer cancel()
 	if s.http.Shutdown(drain) != nil {
 		s.log.Warn("requests cut by the end of the drain")

@@ -11,9 +11,15 @@ import (
 
 // The answer to /-/modules: the types there are, and what runs in which hub.
 type diagnostics struct {
+	Config       configRecord      `json:"config"`
 	Modules      []moduleRecord    `json:"modules"`
 	Hubs         []hubRecord       `json:"hubs"`
 	HookRegistry map[string]string `json:"hook_registry"`
+}
+
+type configRecord struct {
+	Revision int64     `json:"revision"` // counted from 1 at the start of the process
+	Begun    time.Time `json:"begun"`    // when it was put in force
 }
 
 type moduleRecord struct {
@@ -44,16 +50,16 @@ type hubRecord struct {
 	RolloutFlag Rollout `json:"rollout_flag"`
 }
 
-func (s *Server) diagnostics() diagnostics {
-	d := diagnostics{HookRegistry: map[string]string{}}
+func (rev *revision) diagnostics() diagnostics {
+	d := diagnostics{Config: configRecord{rev.number, rev.begun}, HookRegistry: map[string]string{}}
 	for _, key := range slices.Sorted(maps.Keys(hubs)) {
-		r := s.moduleRecord(key)
+		r := rev.moduleRecord(key)
 		d.Modules = append(d.Modules, r)
 		d.HookRegistry[r.Key] = r.HookStatus
 	}
-	for _, m := range s.hubs {
+	for _, m := range rev.hubs {
 		c := m.config
-		r := hubRecord{HubName: c.Name, ModuleKey: c.Module(), Port: port(s.config.Listen), Path: c.Path, RolloutFlag: c.Rollout}
+		r := hubRecord{HubName: c.Name, ModuleKey: c.Module(), Port: port(rev.config.Listen), Path: c.Path, RolloutFlag: c.Rollout}
 		if len(c.Hosts) > 0 {
 			r.Domain = c.Hosts[0]
 		}
@@ -62,7 +68,7 @@ func (s *Server) diagnostics() diagnostics {
 	return d
 }
 
-func (s *Server) moduleRecord(key HubType) moduleRecord {
+func (rev *revision) moduleRecord(key HubType) moduleRecord {
 	m := hubs[key]
 	state := "ga"
 	if key == HubFiles {
@@ -70,7 +76,7 @@ func (s *Server) moduleRecord(key HubType) moduleRecord {
 	}
 	ttl := m.ttl
 	if ttl == 0 {
-		ttl = time.Duration(s.config.Cache.Timeout)
+		ttl = time.Duration(rev.config.Cache.Timeout)
 	}
 	return moduleRecord{
 		Key: string(key), Description: m.about, MigrationState: state, SupportedProtocols: []string{string(key)}, HookStatus: "registered",
@@ -81,12 +87,12 @@ func (s *Server) moduleRecord(key HubType) moduleRecord {
 }
 
 // module answers /-/modules/{key}.
-func (s *Server) module(w http.ResponseWriter, r *http.Request, key string) {
+func (rev *revision) module(w http.ResponseWriter, r *http.Request, key string) {
 	if _, ok := hubs[HubType(key)]; !ok {
 		ownJSON(w, r, http.StatusNotFound, map[string]string{"error": "module_not_found"})
 		return
 	}
-	ownJSON(w, r, http.StatusOK, s.moduleRecord(HubType(key)))
+	ownJSON(w, r, http.StatusOK, rev.moduleRecord(HubType(key)))
 }
 
 // port is the first that is listened on; 0 if there is none.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,8 +20,10 @@ const (
 )
 
 // own serves /-/healthz (the process answers), /-/readyz (it takes requests and
-// can store) and /-/modules (what runs).
-func (s *Server) own(w http.ResponseWriter, r *http.Request) {
+// can store) and /-/modules (what runs). X-Config-Version says under which
+// configuration, counted from 1 at the start of the process.
+func (s *Server) own(w http.ResponseWriter, r *http.Request, rev *revision) {
+	w.Header().Set("X-Config-Version", strconv.FormatInt(rev.number, 10))
 	module, isModule := strings.CutPrefix(r.URL.Path, "/-/modules/")
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -31,9 +34,9 @@ func (s *Server) own(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/-/readyz":
 		s.readyz(w, r)
 	case r.URL.Path == "/-/modules":
-		ownJSON(w, r, http.StatusOK, s.diagnostics())
+		ownJSON(w, r, http.StatusOK, rev.diagnostics())
 	case isModule:
-		s.module(w, r, module)
+		rev.module(w, r, module)
 	default:
 		ownText(w, r, http.StatusNotFound, "no such page\n")
 	}

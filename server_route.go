@@ -19,8 +19,9 @@ import (
 // match finds what a request is for: the proxy's own pages, whatever the Host,
 // or a hub. It is no [http.ServeMux], which would clean paths that clients mean
 // as they are.
-func (s *Server) match(t *routes, debug http.Handler) func(*http.Request, *handlerctx.Record) {
-	own := http.HandlerFunc(s.own)
+func (s *Server) match(of *revision, t *routes) func(*http.Request, *handlerctx.Record) {
+	debug := s.options.Debug
+	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.own(w, r, of) })
 	return func(r *http.Request, rec *handlerctx.Record) {
 		rec.Pattern, rec.URL = "GET /", r.URL
 		switch path := r.URL.Path; {
@@ -88,17 +89,18 @@ type target struct {
 	foreign http.Handler // of requests for registries that no hub has; nil if this is none
 }
 
-// target makes the handlers of a hub.
-func (s *Server) target(m *mounted, via string, o Options) *target {
-	options := s.edge(via, o)
+// target makes the handlers of a hub. Between the edge and what is mounted is the
+// place of whatever a configuration puts before hubs.
+func (s *Server) target(cfg *Config, m *mounted) *target {
+	options := s.edge(cfg)
 	options.Hub, options.Source, options.Note = m.hub, m.source, note
 	options.Poster, _ = m.module.(hub.Poster)
 	options.Refuser, _ = m.module.(hub.Refuser)
 	byHost := options
-	if options.Mount = strings.TrimSuffix(m.config.Path, "/"); s.config.PublicURL.IsSet() {
+	if options.Mount = strings.TrimSuffix(m.config.Path, "/"); cfg.PublicURL.IsSet() {
 		// The one host that everybody can reach is not the hub's own, so there its
 		// mount leads to it, whatever way this request came.
-		options.Base = s.config.PublicURL.URL.String() + options.Mount
+		options.Base = cfg.PublicURL.URL.String() + options.Mount
 		byHost.Base = options.Base
 	}
 	to := &target{mounted: m, byPath: edge.New(options), byHost: edge.New(byHost)}
@@ -109,11 +111,10 @@ func (s *Server) target(m *mounted, via string, o Options) *target {
 }
 
 // edge is what all edges have.
-func (s *Server) edge(via string, o Options) edge.Options {
-	cfg := s.config
+func (s *Server) edge(cfg *Config) edge.Options {
 	return edge.Options{
 		Name:           "cache-proxy",
-		Via:            via,
+		Via:            s.via,
 		Accel:          edge.Accel{Header: cfg.Storage.Local.Accel.EnableByHeader, Respond: cfg.Storage.Local.Accel.RespondWithHeaders, Trusted: prefixes(cfg.Storage.Local.Accel.Trusted)},
 		TrustedProxies: prefixes(cfg.TrustedProxies),
 		Limits: edge.Limits{
@@ -123,8 +124,8 @@ func (s *Server) edge(via string, o Options) edge.Options {
 		},
 		WriteTimeout: time.Duration(cfg.Limits.ClientWriteTimeout),
 		MinRate:      int64(cfg.Limits.ClientMinRate),
-		Log:          o.Log,
-		Now:          o.Now,
+		Log:          s.log,
+		Now:          s.options.Now,
 	}
 }
 
@@ -132,11 +133,11 @@ func (s *Server) edge(via string, o Options) edge.Options {
 const hostUnmapped = "host_unmapped"
 
 // nowhere answers what no hub serves.
-func (s *Server) nowhere(via string, o Options) http.Handler {
-	options := s.edge(via, o)
+func (s *Server) nowhere(cfg *Config) http.Handler {
+	options := s.edge(cfg)
 	word := "path_unmapped"
-	for i := range s.config.Hubs {
-		if len(s.config.Hubs[i].Hosts) > 0 {
+	for i := range cfg.Hubs {
+		if len(cfg.Hubs[i].Hosts) > 0 {
 			word = hostUnmapped
 		}
 	}

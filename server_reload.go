@@ -1,0 +1,184 @@
+package cacheproxy
+
+import (
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/handlerctx"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/httplog"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/recover"
+)
+
+// A revision is a configuration and what is made of it alone. It does not change.
+// A request keeps the one that it began with; one that is not current any more
+// ends with the last request that has it.
+type revision struct {
+	number  int64 // 1 is the first of the process
+	begun   time.Time
+	config  *Config
+	hubs    []*mounted   // in the configuration's order
+	handler http.Handler // of all requests
+	holders atomic.Int64 // requests, and one while it is current; 0: over
+}
+
+// hub is the one of that name; nil if there is none.
+func (r *revision) hub(name string) *mounted {
+	for _, m := range r.hubs {
+		if m.config.Name == name {
+			return m
+		}
+	}
+	return nil
+}
+
+func (r *revision) drop() {
+	if r.holders.Add(-1) == 0 {
+		r.end()
+	}
+}
+
+// end lets go of what the revision holds.
+func (r *revision) end() {
+	for _, m := range r.hubs {
+		m.drop()
+	}
+}
+
+// revision is the current one. Who does more than look at it uses hold.
+func (s *Server) revision() *revision { return s.current.Load() }
+
+// hold is the current revision, until it is dropped; nil once the server is closed.
+func (s *Server) hold() *revision {
+	for {
+		r := s.current.Load()
+		if hold(&r.holders) {
+			return r
+		}
+		if s.current.Load() == r {
+			return nil
+		}
+	}
+}
+
+// revise makes the revision that follows the current one, and changes nothing
+// else. Callers hold reloading, or nobody knows the server yet.
+func (s *Server) revise(cfg *Config) (_ *revision, err error) {
+	old := s.revision()
+	r := &revision{number: 1, begun: s.options.Now(), config: cfg}
+	if old != nil {
+		r.number = old.number + 1
+	}
+	r.holders.Store(1)
+	defer func() {
+		if err != nil {
+			r.end()
+		}
+	}()
+	routes := &routes{}
+	for _, h := range cfg.Served() {
+		var before *mounted
+		if old != nil {
+			before = old.hub(h.Name)
+		}
+		m, err := s.mount(cfg, &h, before)
+		if err != nil {
+			return nil, err
+		}
+		r.hubs = append(r.hubs, m)
+		routes.add(s.target(cfg, m))
+	}
+	routes.none = s.nowhere(cfg)
+	var h http.Handler = http.HandlerFunc(dispatch)
+	if cfg.Log.Access {
+		h = httplog.New(s.log, attributes)(h)
+	}
+	h = handlerctx.New(s.match(r, routes))(h)
+	r.handler = recover.New(s.log)(h)
+	return r, nil
+}
+
+// begin puts a revision in force.
+func (s *Server) begin(r *revision) {
+	s.rate.Set(int64(r.config.Limits.rateAt(time.Now())))
+	for _, m := range r.hubs {
+		for i, b := range m.lines[0].buckets {
+			b.Set(int64(m.config.Upstream[i].Rate))
+		}
+	}
+	if old := s.current.Swap(r); old != nil {
+		old.drop()
+	}
+}
+
+// Reload puts a configuration in force while requests go on: those under way end
+// under the one that they began with. What a hub and its mirrors have in common
+// before and after stays as it is: connections, records, transfers. If there is
+// an error, which may be [Problems], nothing has changed. cfg is not modified.
+func (s *Server) Reload(cfg *Config) error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	if s.closed || s.draining.Load() {
+		return errors.New("the server is stopping")
+	}
+	old := s.revision()
+	if err := unchangeable(old.config, cfg); err != nil {
+		return err
+	}
+	if check := s.options.Check; check != nil {
+		if err := check(cfg); err != nil {
+			return err
+		}
+	}
+	r, err := s.revise(cfg)
+	if err != nil {
+		return err
+	}
+	s.begin(r)
+	if apply := s.options.Apply; apply != nil {
+		if err := apply(cfg); err != nil {
+			s.log.Warn("a part of the configuration is not in force", "err", err)
+		}
+	}
+	s.log.Info("configuration in force", "revision", r.number, "hubs", len(r.hubs))
+	return nil
+}
+
+// Reread is Reload with what Options.Load reads.
+func (s *Server) Reread() error {
+	if s.options.Load == nil {
+		return errors.New("there is no configuration to read again")
+	}
+	cfg, warnings, err := s.options.Load()
+	for _, w := range warnings {
+		s.log.Warn(w.String())
+	}
+	if err != nil {
+		return err
+	}
+	return s.Reload(cfg)
+}
+
+// unchangeable is what of two configurations cannot be different while the server runs.
+func unchangeable(old, cfg *Config) error {
+	var problems Problems
+	fixed := func(path string, same bool) {
+		if !same {
+			problems = append(problems, cfg.Problem(path, "cannot be changed while the server runs: restart it"))
+		}
+	}
+	was, is := &old.Storage, &cfg.Storage
+	fixed("storage.type", was.Type == is.Type)
+	fixed("storage.local.path", was.Local.Path == is.Local.Path)
+	fixed("storage.local.temporary-file-pattern", was.Local.TemporaryFilePattern == is.Local.TemporaryFilePattern)
+	fixed("storage.local.max-size", was.Local.MaxSize == is.Local.MaxSize)
+	fixed("storage.local.min-free", was.Local.MinFree == is.Local.MinFree)
+	fixed("storage.local.durability", was.Local.Durability == is.Local.Durability)
+	fixed("misc.chunk-bytes", old.Misc.ChunkBytes == cfg.Misc.ChunkBytes)
+	fixed("limits.object", old.Limits.Object == cfg.Limits.Object)
+	if len(problems) == 0 {
+		return nil
+	}
+	return problems
+}
