@@ -68,10 +68,11 @@ func TestClasses(t *testing.T) {
 func stream(t testing.TB, name, content string, last bool) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
+	z, err := gzip.NewWriterLevel(&b, gzip.NoCompression)
+	require.NoError(t, err)
 	w := tar.NewWriter(z)
 	require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}))
-	_, err := io.WriteString(w, content)
+	_, err = io.WriteString(w, content)
 	require.NoError(t, err)
 	if last {
 		require.NoError(t, w.Close())

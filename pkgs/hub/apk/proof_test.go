@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -27,14 +29,18 @@ func (p *pkg) sum() []byte {
 func newPkg(t testing.TB, control, data int) *pkg {
 	t.Helper()
 	r := rand.NewChaCha8([32]byte{1})
-	noise := func(n int) string {
-		b := make([]byte, n)
+	noise := func(n int) string { // in lines
+		b := make([]byte, n/2)
 		r.Read(b)
-		return fmt.Sprintf("%x", b)
+		var text strings.Builder
+		for line := range slices.Chunk(b, 100) {
+			fmt.Fprintf(&text, "# %x\n", line)
+		}
+		return text.String()
 	}
 	p := &pkg{data: stream(t, "usr/share/demo", noise(data), true)}
 	sum := sha256.Sum256(p.data)
-	p.control = stream(t, ".PKGINFO", fmt.Sprintf("pkgname = demo\n# %s\ndatahash = %x\n", noise(control), sum), false)
+	p.control = stream(t, ".PKGINFO", fmt.Sprintf("pkgname = demo\n%sdatahash = %x\n", noise(control), sum), false)
 	p.signature = stream(t, ".SIGN.RSA.demo.rsa.pub", noise(256), false)
 	return p
 }
