@@ -6,7 +6,8 @@
 // none (meta.go); a file without either is an entry of its modification time.
 // A key leads to its place and back (layout.go). New content is written to
 // DATA/.temp, gets its entry there and is renamed to its place (draft.go,
-// publish.go). The least recently used entries make room for new ones
+// publish.go); what an interrupted transfer has brought may stay there, to be
+// gone on with (record.go, parts.go). The least recently used entries make room for new ones
 // (index.go, space.go, evict.go). Durability is by groups or at once (sync.go);
 // what an unclean stop left in doubt is proved before its first use
 // (recover.go).
@@ -29,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 )
 
@@ -74,6 +76,7 @@ type Store struct {
 	sidecars atomic.Bool // there may be sidecars
 
 	index   *index
+	parts   parts
 	space   *space
 	evictor *evictor
 	syncer  *syncer
@@ -87,7 +90,7 @@ type Store struct {
 	seed   maphash.Seed
 	places [256]sync.Mutex // one holds a place while its file changes; never two at once
 
-	background sync.WaitGroup // maintain, syncGroups
+	background sync.WaitGroup // maintain, syncGroups, records being saved
 	closing    chan struct{}
 	closeOnce  sync.Once
 	closeErr   error // set by closeOnce
@@ -118,7 +121,8 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		dir: dir, pattern: o.TemporaryPattern, strict: o.Strict, log: o.Log, now: o.Now, opened: time.Now(),
 		index: newIndex(o.Now()), evictor: newEvictor(), syncer: newSyncer(),
-		seed: maphash.MakeSeed(), closing: make(chan struct{}),
+		parts: parts{all: map[exchange.Key]*partRecord{}},
+		seed:  maphash.MakeSeed(), closing: make(chan struct{}),
 	}
 	s.noXattr.Store(o.DisableXattr)
 	if err := s.open(o); err != nil {
@@ -196,10 +200,12 @@ func (s *Store) place(name string) *sync.Mutex {
 
 // Stats are counters of a store.
 type Stats struct {
-	Bytes     int64 // blocks allocated to content and sidecars, and reserved by drafts
+	Bytes     int64 // blocks allocated to content, sidecars and parts, and reserved by drafts
 	Entries   int64
 	Evictions int64
 	Damaged   int64 // entries dropped since their content was not what it should be
+	Parts     int64 // interrupted transfers that can be gone on with
+	PartBytes int64 // that those take, of Bytes
 	MaxSize   int64 // 0 is no limit
 	MinFree   int64
 	Free      int64 // of the file system, a second old at most while the store is written to
@@ -212,6 +218,7 @@ func (s *Store) Stats() Stats {
 		Entries: int64(s.index.len()), Evictions: s.evictions.Load(), Damaged: s.damaged.Load(),
 		Scanned: s.scanned.Load(),
 	}
+	t.Parts, t.PartBytes = s.parts.stats()
 	s.space.mu.Lock()
 	defer s.space.mu.Unlock()
 	t.Bytes, t.MaxSize, t.MinFree, t.Free = s.space.committed+s.space.reserved, s.space.maxBytes, s.space.minBytes, s.space.free

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	_ store.Draft    = (*draft)(nil)
+	_ store.Keeper   = (*draft)(nil)
 	_ store.Reopener = (*draft)(nil)
 )
 
@@ -34,10 +34,11 @@ type draft struct {
 	end   atomic.Int64 // of the furthest write
 
 	mu        sync.Mutex
-	name      string // guarded by mu; temporary, or where it was published
-	err       error  // guarded by mu; of the first write that failed
-	committed bool   // guarded by mu
-	closed    bool   // guarded by mu
+	name      string      // guarded by mu; temporary, or where it was published
+	record    *partRecord // guarded by mu; nil: it was never to be kept
+	err       error       // guarded by mu; of the first write that failed
+	committed bool        // guarded by mu
+	closed    bool        // guarded by mu
 }
 
 // Draft implements [store.Store].
@@ -191,13 +192,37 @@ func (d *draft) Commit(ctx context.Context, e *exchange.Entry) error {
 	case e.Size != d.end.Load():
 		return fmt.Errorf("commit %v: %d bytes, want %d", e.Key, d.end.Load(), e.Size)
 	}
+	if d.record != nil {
+		if _, d.err = d.record.state(); d.err != nil {
+			return fmt.Errorf("commit %v: %w", e.Key, d.err)
+		}
+	}
 	at, err := d.store.commit(d.file, d.name, d.room.Load(), e)
 	if err != nil {
 		d.err = err // a failed sync says nothing sure of the file any more
 		return fmt.Errorf("commit %v: %w", e.Key, err)
 	}
 	d.name, d.committed = at, true
+	if d.record != nil {
+		d.record.drop()
+	}
 	return nil
+}
+
+// Keep implements [store.Keeper].
+func (d *draft) Keep(part *exchange.Part, note []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closed || d.committed:
+	case part != nil && len(part.Have) > 0 && d.err == nil:
+		if d.record == nil {
+			d.record = &partRecord{store: d.store, name: d.name}
+		}
+		d.record.keep(&kept{part, note, d.store.now()})
+	case d.record != nil:
+		d.record.drop()
+	}
 }
 
 // Close implements [store.Draft].
@@ -208,6 +233,12 @@ func (d *draft) Close() error {
 		return nil
 	}
 	d.closed = true
+	if !d.committed && d.err == nil && d.record != nil && d.store.keepPart(d.record, d.file, d.room.Load()) {
+		return d.file.Close()
+	}
+	if !d.committed && d.record != nil {
+		d.record.drop()
+	}
 	err := d.file.Close()
 	if !d.committed {
 		if rerr := d.store.root.Remove(d.name); err == nil && !errors.Is(rerr, fs.ErrNotExist) {

@@ -102,10 +102,14 @@ func (s *Store) reserve(n int64) error {
 func (s *Store) maintain() {
 	defer s.background.Done()
 	s.scan()
+	aging := time.NewTicker(time.Hour)
+	defer aging.Stop()
 	for {
 		select {
 		case <-s.closing:
 			return
+		case <-aging.C:
+			s.ageParts()
 		case <-s.evictor.work:
 			vain := 1
 			if s.evict(s.evictor.wish()) > 0 {
@@ -116,14 +120,18 @@ func (s *Store) maintain() {
 	}
 }
 
-// evict makes room for want bytes: it picks a threshold of access times from the
+// evict makes room for want bytes. Parts go first. Then it picks a threshold of access times from the
 // index, then walks the tree for what is older. Nobody waits for the walk but
 // drafts that found no room. It returns how many entries went.
 func (s *Store) evict(want int64) (evicted int) {
 	if s.space.short(want, 0) <= 0 && s.space.short(0, highWater) <= 0 {
 		return 0
 	}
+	evicted = s.dropParts(want)
 	goal := s.space.short(want, lowWater)
+	if goal <= 0 {
+		return evicted
+	}
 	victims, limit := s.index.oldest(goal)
 	err := s.walk(".", func(at string, st stat) error {
 		name := placeOf(at)

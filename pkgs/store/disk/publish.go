@@ -54,6 +54,7 @@ func (s *Store) commit(file *os.File, temp string, room int64, e *exchange.Entry
 		s.removeSidecar(st)
 		return "", err
 	}
+	s.discardPart(s.parts.take(e.Key)) // another transfer was quicker
 	if s.strict {
 		if err := s.syncDirs(path.Dir(at)); err != nil {
 			return "", s.withdraw(name, at, st, room, err)

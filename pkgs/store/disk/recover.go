@@ -43,14 +43,18 @@ func (s *Store) acquire() error {
 	return err
 }
 
-// recover clears what the last run left in the middle and learns how it ended.
-// It touches no content.
+// recover clears what the last run left in the middle, but for what can be gone
+// on with, and learns how it ended. It touches no content.
 func (s *Store) recover() error {
 	entries, err := fs.ReadDir(s.root.FS(), tempDir)
 	if err != nil {
 		return err
 	}
+	stays := s.recoverParts(entries)
 	for _, entry := range entries {
+		if stays[entry.Name()] {
+			continue
+		}
 		if err := s.root.RemoveAll(tempDir + "/" + entry.Name()); err != nil {
 			return err
 		}

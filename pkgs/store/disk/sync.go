@@ -1,11 +1,9 @@
 package disk
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"path"
 	"sync"
@@ -162,19 +160,17 @@ type window struct{ From, To time.Time }
 
 var errState = errors.New("unreadable state")
 
-// encode is the state with a checksum before it, so that half a file or a
-// flipped bit is noticed.
 func (t state) encode() []byte {
 	b, err := json.Marshal(t)
 	if err != nil {
 		panic(err) // times and booleans
 	}
-	return fmt.Appendf(nil, "%08x %s\n", crc32.ChecksumIEEE(b), b)
+	return seal(b)
 }
 
 func decodeState(b []byte) (t state, err error) {
-	sum, text, _ := bytes.Cut(bytes.TrimSuffix(b, []byte("\n")), []byte(" "))
-	if string(sum) != fmt.Sprintf("%08x", crc32.ChecksumIEEE(text)) {
+	text, ok := unseal(b)
+	if !ok {
 		return state{}, errState
 	}
 	if err := json.Unmarshal(text, &t); err != nil {

@@ -57,6 +57,7 @@ func (s *Store) Delete(ctx context.Context, key exchange.Key) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s.discardPart(s.parts.take(key))
 	name := place(key)
 	at, err := s.remove(key, name)
 	if errors.Is(err, fs.ErrNotExist) {
