@@ -109,11 +109,16 @@ type HubOptions struct {
 	// stored. Default '': only by what clients have asked it.
 	Verify Verify `yaml:"verify,omitzero" hub:"go"`
 
-	// Registries that clients may name in ?ns= to mean this hub. Default none.
+	// Registries that clients may name in ?ns= to mean this hub, besides its hosts and
+	// the upstreams that are registries themselves, below no path. Default none.
 	NS []string `yaml:"ns,single,omitzero" hub:"oci"`
 
 	// This hub answers /v2/ where nothing else in the request names one. Default false.
 	Default bool `yaml:"default,omitzero" hub:"oci"`
+
+	// Images whose name is one word are those below library/, where the registry has
+	// them: alpine is library/alpine. Default false.
+	Library bool `yaml:"library,omitzero" hub:"oci"`
 
 	// Hosts that may give out tokens beside the upstreams themselves. Default none.
 	AuthHosts []string `yaml:"auth-hosts,single,omitzero" hub:"oci"`

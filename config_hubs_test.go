@@ -167,7 +167,7 @@ hubs:
 - {name: r, type: rpm}
 - {name: r2, type: rpm, options: {metalink: pass}}
 - {name: g, type: go, options: {verify: sumdb, private: corp.example.org/*, sumdb: [sum.example.org, {name: other, url: 'https://m.example.org/other'}]}}
-- {name: o, type: oci, options: {ns: [docker.example.org, 'r.example.org:5000'], default: true, auth-hosts: Auth.example.org}}
+- {name: o, type: oci, options: {ns: [docker.example.org, 'r.example.org:5000'], default: true, library: true, auth-hosts: Auth.example.org}}
 `
 	c, _ := must(t, text)
 	assert.Equal(t, "https://proxy.example.org/cache", c.PublicURL.String())
@@ -179,6 +179,7 @@ hubs:
 	assert.Equal(t, "https://m.example.org/other", c.Hubs[3].Options.Sumdb[1].URL.String())
 	assert.Equal(t, []string{"docker.example.org", "r.example.org:5000"}, c.Hubs[4].Options.NS)
 	assert.Equal(t, []string{"auth.example.org"}, c.Hubs[4].Options.AuthHosts)
+	assert.True(t, c.Hubs[4].Options.Library)
 
 	var out, twice bytes.Buffer
 	require.NoError(t, c.WriteYAML(&out))

@@ -34,6 +34,7 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 
 func (h *Hub) byDigest(ctx context.Context, next exchange.Source, req *exchange.Request, p place) (*exchange.Response, error) {
 	ask := *req
+	ask.Key.Path = p.String() // by its name, on which it may depend which mirrors have it
 	if p.kind == manifests {
 		ask.Header = allTypes.header()
 	}
@@ -43,13 +44,18 @@ func (h *Hub) byDigest(ctx context.Context, next exchange.Source, req *exchange.
 		}
 	}
 	resp, err := next.Get(ctx, &ask)
-	if err == nil && resp.Entry.Status == http.StatusOK {
-		resp.Entry = identified(resp.Entry, p.digest)
+	if err != nil {
+		return nil, err
+	}
+	e := *resp.Entry
+	e.Key = req.Key
+	if resp.Entry = &e; e.Status == http.StatusOK {
+		resp.Entry = identified(&e, p.digest)
 		// Some registries set a cookie with every answer. What a digest names is
 		// the same for whoever asks, so that keeps nothing from being stored.
 		resp.NoStore = false
 	}
-	return resp, err
+	return resp, nil
 }
 
 // byTag asks what the tag is worth now, then for that.

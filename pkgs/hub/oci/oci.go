@@ -38,9 +38,17 @@ const (
 	listTTL = time.Minute
 )
 
+// Options of a [Hub] beyond those of every hub.
+type Options struct {
+	// Library: a name of one component is that below "library/", as some clients of
+	// the registry that has such a place write it ("alpine").
+	Library bool
+}
+
 // A Hub is one registry. It is safe for concurrent use.
 type Hub struct {
 	options hub.Options
+	library bool
 	ledger  *ledger.Ledger
 }
 
@@ -51,11 +59,11 @@ var (
 )
 
 // New makes a hub. A nil ledger learns nothing.
-func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
+func New(o hub.Options, l *ledger.Ledger, opts Options) (*Hub, error) {
 	if o.Name == "" {
 		return nil, errors.New("oci: no name")
 	}
-	return &Hub{options: o, ledger: l}, nil
+	return &Hub{options: o, library: opts.Library, ledger: l}, nil
 }
 
 // root is the path by which clients find out that this is a registry.
@@ -77,6 +85,10 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	p, err := locate(path)
 	if err != nil {
 		return nil, err
+	}
+	if h.library && p.name != anyName && !strings.Contains(p.name, "/") {
+		p.name = "library/" + p.name
+		path = p.String()
 	}
 	switch p.kind {
 	case manifests:

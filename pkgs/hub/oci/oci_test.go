@@ -30,7 +30,7 @@ func policies() *hub.Policies {
 
 func newHub(t testing.TB, l *ledger.Ledger) *Hub {
 	t.Helper()
-	h, err := New(hub.Options{Name: "docker", Policies: policies()}, l)
+	h, err := New(hub.Options{Name: "docker", Policies: policies()}, l, Options{})
 	require.NoError(t, err)
 	return h
 }
