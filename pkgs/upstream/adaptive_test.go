@@ -47,6 +47,7 @@ func around(place int, dead http.HandlerFunc) []http.HandlerFunc {
 }
 
 func TestNearlyAsFastAsTheFastest(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		place int
@@ -91,6 +92,7 @@ func BenchmarkFirstByte(b *testing.B) {
 }
 
 func TestTheBestChanges(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		change http.HandlerFunc
@@ -134,6 +136,7 @@ func TestTheBestChanges(t *testing.T) {
 }
 
 func TestHedgesAreFew(t *testing.T) { // even if all of them are erratic
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var n atomic.Int64
 		erratic := func(w http.ResponseWriter, r *http.Request) {
@@ -180,6 +183,7 @@ func TestPausedHasNoVote(t *testing.T) {
 }
 
 func TestOutageOfEverything(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out atomic.Bool
 		flaky := func(d time.Duration) http.HandlerFunc {

@@ -13,7 +13,8 @@ import (
 )
 
 func TestBuckets(t *testing.T) {
-	const size = 10 << 20
+	t.Parallel()
+	const size = 4 << 20
 	content := strings.Repeat("x", size)
 	tests := []struct {
 		name            string
@@ -21,9 +22,9 @@ func TestBuckets(t *testing.T) {
 		want            time.Duration // two bodies at once, of a mirror each
 	}{
 		{"none", 0, 0, 0, 0},
-		{"in all", 1 << 20, 0, 0, 20 * time.Second},
-		{"of mirrors", 0, 1 << 20, 2 << 20, 10 * time.Second},
-		{"both", 1 << 20, 1 << 20, 1 << 20, 20 * time.Second},
+		{"in all", 400 << 10, 0, 0, 20480 * time.Millisecond},
+		{"of mirrors", 0, 400 << 10, 800 << 10, 10240 * time.Millisecond},
+		{"both", 400 << 10, 400 << 10, 400 << 10, 20480 * time.Millisecond},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -33,7 +34,7 @@ func TestBuckets(t *testing.T) {
 				start := time.Now()
 				for _, n := range []int64{test.first, test.two} {
 					o := Options{Bucket: all, Mirrors: []Mirror{{Bucket: NewBucket(n)}}, Limits: Limits{Idle: time.Second}}
-					g := bubble(t, o, says(200, content, "Content-Length", "10485760"))
+					g := bubble(t, o, says(200, content, "Content-Length", "4194304"))
 					both.Go(func() {
 						res, err := g.Get(t.Context(), request("/a"))
 						if assert.NoError(t, err) {

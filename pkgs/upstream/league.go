@@ -17,8 +17,11 @@ type Stats struct {
 	Hedges       int64 `json:"hedges"`       // to one more mirror because the others were late
 	Explorations int64 `json:"explorations"` // to one more mirror to see how it fares
 	Switches     int64 `json:"switches"`     // bodies that went on from another mirror, or from the same one anew
+	Stripes      int64 `json:"stripes"`      // bodies that came in parts
+	Alone        int64 `json:"alone"`        // of those, bodies that one mirror went on with alone, because it fills the line
 
-	Mirrors []MirrorStats `json:"mirrors"` // in the operator's order
+	Mirrors []MirrorStats `json:"mirrors"`           // in the operator's order
+	Samples []Sample      `json:"samples,omitempty"` // to measure mirrors by
 }
 
 // MirrorStats are those of one mirror.
@@ -35,6 +38,24 @@ type MirrorStats struct {
 	Bytes    int64     `json:"bytes"`           // of bodies
 	Error    string    `json:"error,omitempty"` // the last one
 	ErrorAt  time.Time `json:"error-at,omitzero"`
+
+	Answers map[string]int64 `json:"answers"`       // Requests, by what came of them; those that have ended
+	Lag     *Lag             `json:"lag,omitempty"` // behind the freshest; nil: not known
+}
+
+// outrun and misled are what may come of a question besides an [outcome]: it was
+// given up because another mirror was faster, or it led where it may not.
+const (
+	outrun = good + 1 + iota
+	misled
+	endings // how many there are
+)
+
+// endingWords are the keys of [MirrorStats.Answers].
+var endingWords = [endings]string{
+	failed: "failed", timedOut: "timed-out", other: "other-content", refused: "refused", busy: "busy",
+	absent: "absent", forbidden: "forbidden", doubtful: "not-modified", notModified: "not-modified", good: "good",
+	outrun: "outrun", misled: "misled",
 }
 
 // A standing is a mirror's record and numbers, as they change.
@@ -69,11 +90,13 @@ type league struct {
 	mirrors []*mirror
 	bytes   atomic.Int64    // of all bodies
 	over    context.Context // ends when the group is closed
+	dates   dates
 
-	mu     sync.Mutex // held for arithmetic only; after it no standing's
-	totals Stats
-	budget budget
-	size   float64 // of an object, as a rule
+	mu      sync.Mutex // held for arithmetic only; after it no standing's
+	totals  Stats
+	budget  budget
+	size    float64 // of an object, as a rule
+	samples samples
 }
 
 func (g *league) count(change func(*Stats)) {
@@ -168,6 +191,7 @@ func (g *Group) Records() []Record {
 func (g *Group) Stats() Stats {
 	g.league.mu.Lock()
 	s := g.league.totals
+	s.Samples = g.league.samples.sorted()
 	g.league.mu.Unlock()
 	now := time.Now()
 	for _, m := range g.mirrors {
@@ -176,6 +200,11 @@ func (g *Group) Stats() Stats {
 		m.standing.mu.Unlock()
 		ms.Bytes = m.bytes.Load()
 		ms.Breaker = string(ms.Record.breaker(now))
+		ms.Lag = g.league.dates.lag(m)
+		ms.Answers = make(map[string]int64, endings)
+		for i, word := range endingWords {
+			ms.Answers[word] += m.endings[i].Load()
+		}
 		s.Mirrors = append(s.Mirrors, ms)
 	}
 	return s

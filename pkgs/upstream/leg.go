@@ -70,7 +70,8 @@ type leg struct {
 
 	// What it brought back; owned by run, and by the race after the report.
 	outcome    outcome
-	transport  bool // err is of the connection, not of an answer
+	ending     outcome // outrun or misled; else outcome says it
+	transport  bool    // err is of the connection, not of an answer
 	err        error
 	entry      *exchange.Entry
 	body       io.ReadCloser
@@ -81,6 +82,7 @@ type leg struct {
 
 // run asks, and returns when the outcome is known. It never blocks beyond the limits.
 func (l *leg) run() {
+	defer func() { l.mirror.endings[max(l.outcome, l.ending)].Add(1) }()
 	limits := &l.options.Limits
 	timer := time.AfterFunc(limits.Dial+limits.TLS+limits.Header, func() { l.cancel(errNoHead) })
 	defer timer.Stop()
@@ -98,6 +100,7 @@ func (l *leg) run() {
 	l.mirror.alive()
 	l.take(res, requested)
 	l.judge(took - res.connecting) // who is seldom asked always needs a new connection
+	l.dated()
 	switch l.outcome {
 	case good:
 		timer.Stop()
@@ -256,12 +259,14 @@ func (l *leg) fail(err error) {
 	var policy *policyError
 	switch _, ours := cause.(*timeoutError); {
 	case errors.As(err, &policy):
+		l.ending = misled
 		l.mirror.lapsed(err, Record.failed)
 		l.log(l.ctx, l.mirror.concern(), "mirror leads where it may not", err)
 	case cause == nil || ours:
 		l.transport = true
 		l.mirror.dead(err)
 	default: // cancelled from outside, which says nothing about the mirror
+		l.ending = outrun
 	}
 	l.cancel(nil)
 }

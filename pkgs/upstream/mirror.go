@@ -45,6 +45,7 @@ type mirror struct {
 	league   *league
 	standing standing
 	bytes    atomic.Int64 // of bodies
+	endings  [endings]atomic.Int64
 	failures atomic.Int64 // of the transport, in a row
 	warned   atomic.Int64 // when people were last told to look, in Unix seconds
 }

@@ -293,6 +293,7 @@ func (r *race) response(ctx context.Context, l *leg) *exchange.Response {
 	l.mirror.standing.count(func(s *MirrorStats) { s.Wins++ })
 	if l.outcome == good && l.entry.Status == http.StatusOK && !r.req.Head && r.req.Post == nil {
 		r.group.league.sized(l.entry.Size)
+		r.group.league.sampled(r.req, l.entry.Size)
 		for _, other := range r.lost {
 			switch other.outcome {
 			case absent, forbidden, refused:

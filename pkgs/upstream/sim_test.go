@@ -386,6 +386,7 @@ func play(worlds []*world, make func(w *world) policy) (sum, typical, bad, asked
 }
 
 func TestSimulation(t *testing.T) {
+	t.Parallel()
 	seeds, objects := 1, 3000
 	if os.Getenv("UPSTREAM_SIMULATION") != "" {
 		seeds, objects = 10, 10000

@@ -76,6 +76,7 @@ type stripe struct {
 // that it has parts. Errors of w are returned as they are.
 func (y *relay) CopyParts(ctx context.Context, w io.WriterAt, arrived func(off, n int64), wanted func() int64) error {
 	o := y.group.options.Race.Stripe
+	y.group.league.count(func(s *Stats) { s.Stripes++ })
 	s := &stripe{relay: y, w: w, arrived: arrived, wanted: wanted, moved: make(chan struct{}), spare: y.peers()}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	defer s.cancel()
@@ -169,6 +170,7 @@ func (s *stripe) judge(one, all float64) {
 		return
 	}
 	s.only = slices.MaxFunc(s.lanes, func(a, b *lane) int { return int(a.rate - b.rate) })
+	s.relay.group.league.count(func(s *Stats) { s.Alone++ })
 	s.relay.group.options.Log.Debug("one mirror fills the line", slog.String("key", s.relay.req.Key.String()),
 		slog.String("mirror", s.only.mirror.base))
 }

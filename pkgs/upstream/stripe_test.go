@@ -142,7 +142,8 @@ func (s *sink) wanted() int64 {
 const mega = 1 << 20
 
 func TestStripe(t *testing.T) { // F10
-	const size = 20 << 20
+	t.Parallel()
+	const size = 8 << 20
 	content, foreign := large(size, 1), large(size, 2)
 	sum := sha256.Sum256(content)
 	digest := exchange.NewDigest("sha256", sum[:])
@@ -150,42 +151,43 @@ func TestStripe(t *testing.T) { // F10
 		return func() []*paced {
 			var m []*paced
 			for range 4 {
-				m = append(m, newPaced(content, `"a"`, 10*mega))
+				m = append(m, newPaced(content, `"a"`, 4*mega))
 			}
 			change(m)
 			return m
 		}
 	}
-	one := time.Second * size / (10 * mega)
+	one := time.Second * size / (4 * mega)
 	tests := []struct {
 		name    string
 		digest  exchange.Digest
 		mirrors func() []*paced
 		atMost  time.Duration
 		unused  int // a mirror that brings nothing; 0: none
+		alone   bool
 	}{
-		{"four", "", four(func([]*paced) {}), one * 2 / 5, 0},
-		{"four of different tags, by digest", digest, four(func(m []*paced) { m[1].header, m[2].header = tagged(`"b"`), nil }), one * 2 / 5, 0},
-		{"one is slow", "", four(func(m []*paced) { m[2].rate = mega / 5 }), one * 10 / 22, 0},
-		{"the first is slow", "", four(func(m []*paced) { m[0].rate = mega / 5 }), one / 2, 0},
-		{"one dies in each part", "", four(func(m []*paced) { m[1].dies = 600 << 10 }), one / 2, 0},
-		{"the first dies", "", four(func(m []*paced) { m[0].dies = 600 << 10 }), one / 2, 0},
-		{"one does no ranges", "", four(func(m []*paced) { m[1].noRanges = true }), one / 2, 0},
-		{"one has other content", "", four(func(m []*paced) { m[3].content, m[3].header = foreign, tagged(`"b"`) }), one / 2, 3},
-		{"one has more, by digest", digest, four(func(m []*paced) { m[3].content = append(foreign[:size:size], 1) }), one / 2, 3},
-		{"only the first does ranges", "", four(func(m []*paced) { m[1].noRanges, m[2].noRanges, m[3].noRanges = true, true, true }), one * 11 / 10, 0},
+		{"four", "", four(func([]*paced) {}), one * 2 / 5, 0, false},
+		{"four of different tags, by digest", digest, four(func(m []*paced) { m[1].header, m[2].header = tagged(`"b"`), nil }), one * 2 / 5, 0, false},
+		{"one is slow", "", four(func(m []*paced) { m[2].rate = mega / 12 }), one * 10 / 22, 0, false},
+		{"the first is slow", "", four(func(m []*paced) { m[0].rate = mega / 12 }), one / 2, 0, false},
+		{"one dies in each part", "", four(func(m []*paced) { m[1].dies = 300 << 10 }), one / 2, 0, false},
+		{"the first dies", "", four(func(m []*paced) { m[0].dies = 300 << 10 }), one / 2, 0, false},
+		{"one does no ranges", "", four(func(m []*paced) { m[1].noRanges = true }), one / 2, 0, false},
+		{"one has other content", "", four(func(m []*paced) { m[3].content, m[3].header = foreign, tagged(`"b"`) }), one / 2, 3, false},
+		{"one has more, by digest", digest, four(func(m []*paced) { m[3].content = append(foreign[:size:size], 1) }), one / 2, 3, false},
+		{"only the first does ranges", "", four(func(m []*paced) { m[1].noRanges, m[2].noRanges, m[3].noRanges = true, true, true }), one * 11 / 10, 0, false},
 		{"nobody does ranges after all", "", four(func(m []*paced) {
 			for _, p := range m {
 				p.noRanges = true
 			}
-		}), one * 11 / 10, 0},
-		{"one line", "", four(func(m []*paced) { m[1].pacer, m[2].pacer, m[3].pacer = m[0].pacer, m[0].pacer, m[0].pacer }), one * 11 / 10, 0},
+		}), one * 11 / 10, 0, false},
+		{"one line", "", four(func(m []*paced) { m[1].pacer, m[2].pacer, m[3].pacer = m[0].pacer, m[0].pacer, m[0].pacer }), one * 11 / 10, 0, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := test.mirrors()
-				stripe := Stripe{MinSize: size, Part: mega}
+				stripe := Stripe{MinSize: size, Part: mega / 2}
 				g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: stripe}}, m[0].ServeHTTP, m[1].ServeHTTP, m[2].ServeHTTP, m[3].ServeHTTP)
 				req := request("/a")
 				req.Digest = test.digest
@@ -208,6 +210,8 @@ func TestStripe(t *testing.T) { // F10
 				time.Sleep(time.Second) // until the origins notice
 				t.Log(took, float64(one)/float64(took), "times;", float64(sum)/size, "of the bytes")
 				assert.LessOrEqual(t, sum, int64(size*103/100))
+				assert.EqualValues(t, 1, s.Stripes)
+				assert.Equal(t, test.alone, s.Alone == 1)
 				if test.unused > 0 {
 					assert.Zero(t, s.Mirrors[test.unused].Bytes)
 				}
@@ -217,11 +221,12 @@ func TestStripe(t *testing.T) { // F10
 }
 
 func TestStripeEnds(t *testing.T) {
-	const size = 20 << 20
+	t.Parallel()
+	const size = 8 << 20
 	content := large(size, 1)
 	setup := func(t *testing.T) (*Group, []*paced, *exchange.Response) {
-		m := []*paced{newPaced(content, `"a"`, 10*mega), newPaced(content, `"a"`, 10*mega)}
-		g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega}}}, m[0].ServeHTTP, m[1].ServeHTTP)
+		m := []*paced{newPaced(content, `"a"`, 4*mega), newPaced(content, `"a"`, 4*mega)}
+		g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega / 2}}}, m[0].ServeHTTP, m[1].ServeHTTP)
 		res, err := g.Get(t.Context(), request("/a"))
 		require.NoError(t, err)
 		t.Cleanup(func() {
@@ -273,15 +278,16 @@ func TestStripeEnds(t *testing.T) {
 }
 
 func TestStripeFeedsReader(t *testing.T) {
-	const size = 20 << 20
+	t.Parallel()
+	const size = 8 << 20
 	content := large(size, 1)
 	synctest.Test(t, func(t *testing.T) {
 		var m []*paced
 		for range 4 {
-			m = append(m, newPaced(content, `"a"`, 10*mega))
+			m = append(m, newPaced(content, `"a"`, 4*mega))
 		}
-		m[2].rate = mega / 5
-		g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega}}}, m[0].ServeHTTP, m[1].ServeHTTP, m[2].ServeHTTP, m[3].ServeHTTP)
+		m[2].rate = mega / 12
+		g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega / 2}}}, m[0].ServeHTTP, m[1].ServeHTTP, m[2].ServeHTTP, m[3].ServeHTTP)
 		res, err := g.Get(t.Context(), request("/a"))
 		require.NoError(t, err)
 		defer res.Body.Close()
