@@ -58,6 +58,7 @@ type Server struct {
 	ledger   *ledger.Ledger
 	cache    *cache.Cache
 	league   *league          // of mirrors
+	memories *memories        // of hubs
 	rate     *upstream.Bucket // of all mirrors together
 	spool    func() (*os.File, error)
 	ready    probe
@@ -108,6 +109,7 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.league = openLeague(cfg.Storage.Local.Path, o.Log)
+	s.memories = openMemories(cfg.Storage.Local.Path, o.Log)
 	s.rate, s.spool = upstream.NewBucket(0), spool(cfg.Storage.Local)
 	first, err := s.revise(cfg)
 	if err != nil {
@@ -151,6 +153,7 @@ func (s *Server) close(ctx context.Context) error {
 	}
 	if rev := s.revision(); rev != nil {
 		errs = append(errs, s.league.save(rev.standings()))
+		s.memories.save()
 		rev.drop()
 	}
 	s.lines.Wait()

@@ -119,6 +119,7 @@ func (s *Server) mount(cfg *Config, c *Hub, old *mounted) (_ *mounted, err error
 		Files:    map[string]*url.URL{},
 		Cache:    s.cache.Wrap,
 		Spool:    s.spool,
+		Memory:   s.memories.of(c.Name),
 		Log:      s.log,
 		Now:      s.options.Now,
 	}

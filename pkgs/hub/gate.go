@@ -42,6 +42,9 @@ func (t *gate) get(ctx context.Context, req *exchange.Request) (*exchange.Respon
 	if req.Origin != "" || req.Head || req.Policy.Class == freshness.Passthrough {
 		return t.next.Get(ctx, req)
 	}
+	if strings.HasPrefix(req.Key.Variant, wasRoot) {
+		return t.former(req)
+	}
 	if digest, ok := strings.CutPrefix(req.Key.Variant, ofRoot); ok {
 		return t.companion(ctx, req, exchange.Digest(digest))
 	}
@@ -202,7 +205,7 @@ func (t *gate) admit(ctx context.Context, req *exchange.Request, resp *exchange.
 	if err != nil {
 		return nil, err
 	}
-	t.publish(ctx, gen, with)
+	t.publish(ctx, gen, &companion{entry: &e, content: content, noStore: resp.NoStore}, with)
 	return &exchange.Response{Entry: &e, Body: buffered(content), Unproven: resp.Unproven, NoStore: resp.NoStore}, nil
 }
 
@@ -286,24 +289,19 @@ func (t *gate) overdue(req *exchange.Request, err error, last bool) bool {
 }
 
 // publish puts the companions of a generation into the cache, where they are
-// found by the time that its root can be, and begins to count anew.
-func (t *gate) publish(ctx context.Context, gen *Generation, with []*companion) {
+// found by the time that its root can be, and the root itself for when another
+// one has taken its place; and begins to count anew.
+func (t *gate) publish(ctx context.Context, gen *Generation, root *companion, with []*companion) {
 	// A companion's own flight may wait for this one.
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for _, c := range with {
-		t.mu.Lock()
-		t.prepared[c.entry.Key] = c
-		t.mu.Unlock()
-		req := companionOf(t.format.Request(c.entry.Key.Path), gen.Digest)
-		if resp, err := t.cached.Get(ctx, req); err == nil {
-			io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-		}
-		t.mu.Lock()
-		delete(t.prepared, c.entry.Key)
-		t.mu.Unlock()
+		t.store(ctx, companionOf(t.format.Request(c.entry.Key.Path), gen.Digest), c)
 	}
+	if t.format.Read != nil {
+		t.store(ctx, rootWas(t.format.Request(gen.Path), gen.Digest), root)
+	}
+	defer t.Save()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.setLocked(gen.Path)
@@ -315,6 +313,20 @@ func (t *gate) publish(ctx context.Context, gen *Generation, with []*companion) 
 	}
 	s.publication++
 	s.since, s.last = time.Time{}, time.Time{}
+}
+
+// store puts what is at hand into the cache, as the answer to req.
+func (t *gate) store(ctx context.Context, req *exchange.Request, c *companion) {
+	t.mu.Lock()
+	t.prepared[req.Key] = c
+	t.mu.Unlock()
+	if resp, err := t.cached.Get(ctx, req); err == nil {
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	t.mu.Lock()
+	delete(t.prepared, req.Key)
+	t.mu.Unlock()
 }
 
 // rest is a body of which some was read.

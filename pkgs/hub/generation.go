@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -68,7 +67,7 @@ func (g *Generation) Name(d exchange.Digest) string { return g.names[d] }
 // They have two ends. [Generations.Gate] is below the cache and decides what the
 // cache may store as a root: storing it is the publication. Root, Companion and
 // Member are above the cache and answer clients. Between them, what is published
-// is what the cache has; here is only what can be had again from there, within
+// is what the cache has. What they remember beside it, a [Memory], is within
 // bounds: read roots, the members in use, and which root a client was given last,
 // so that its members come from that one though another is published meanwhile.
 //
@@ -85,12 +84,7 @@ type Generations struct {
 
 	turn atomic.Uint32 // among mirrors that have all sent something wrong
 
-	mu       sync.Mutex // guards all that follows; nothing slow is done under it
-	sets     map[string]*set
-	pins     map[pinned]pin
-	roots    map[rootKey]*kept
-	prepared map[exchange.Key]*companion // on their way into the cache
-	clock    int64                       // counts uses of sets and roots
+	*Memory
 }
 
 // Bounds of what is remembered.
@@ -125,13 +119,13 @@ func NewGenerations(o *Options, f Format, g GenerationOptions) *Generations {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	memory := o.Memory
+	if memory == nil {
+		memory = NewMemory(nil)
+	}
 	return &Generations{
 		format: f, hub: o.Name, mirrors: len(o.Mirrors), hold: g.Hold, expired: g.Expired, log: log, now: o.now,
-		reading:  make(chan struct{}, maxReading),
-		sets:     map[string]*set{},
-		pins:     map[pinned]pin{},
-		roots:    map[rootKey]*kept{},
-		prepared: map[exchange.Key]*companion{},
+		reading: make(chan struct{}, maxReading), Memory: memory,
 	}
 }
 
@@ -184,7 +178,7 @@ func (g *Generations) Companion(ctx context.Context, next exchange.Source, req *
 	var gen *Generation
 	var err error
 	if given && !first && !slices.Contains(p.with, req.Key.Path) {
-		gen = g.read(root, p.digest)
+		gen = g.recall(ctx, next, root, p.digest)
 	}
 	if gen == nil {
 		gen, err = g.Current(ctx, next, root)
@@ -206,7 +200,7 @@ func (g *Generations) Companion(ctx context.Context, next exchange.Source, req *
 // what is published cannot be read; without a root it is [fs.ErrNotExist].
 func (g *Generations) Published(ctx context.Context, next exchange.Source, client exchange.Client, root string) (*Generation, error) {
 	if p, ok := g.pin(client, root, pinTime); ok {
-		if gen := g.read(root, p.digest); gen != nil {
+		if gen := g.recall(ctx, next, root, p.digest); gen != nil {
 			return gen, nil
 		}
 	}

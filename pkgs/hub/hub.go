@@ -10,7 +10,7 @@
 // limits (unpack.go) and serving a changed index (rewrite.go) for Rewrite; and
 // generations, for those whose indexes are only right together (generation.go is
 // what clients see, gate.go and companion.go what the cache is given, memory.go
-// what is remembered between them).
+// what is remembered between them, recall.go what of it outlives the process).
 package hub
 
 import (
@@ -70,6 +70,10 @@ type Options struct {
 	// Spool makes a temporary file without a name, where the store is; the caller
 	// closes it. Nil: there are none.
 	Spool func() (*os.File, error)
+
+	// Memory is what the hub's generations remember; nil: what they do now, until
+	// they are gone.
+	Memory *Memory
 
 	Log *slog.Logger     // nil: nothing is logged
 	Now func() time.Time // nil: time.Now

@@ -3,10 +3,39 @@ package hub
 import (
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
+
+// A Memory is what [Generations] remember. It may be handed from one to the next
+// that is made for the same hub, and be used by both meanwhile.
+type Memory struct {
+	save func(state []byte) // nil: nothing outlives the process
+
+	mu       sync.Mutex // guards all that follows; nothing slow is done under it
+	sets     map[string]*set
+	pins     map[pinned]pin
+	roots    map[rootKey]*kept
+	prepared map[exchange.Key]*companion // on their way into the cache
+	clock    int64                       // counts uses of sets and roots
+
+	saving sync.Mutex // held while save is called; before mu
+}
+
+// NewMemory remembers nothing yet. save, if there is one, is called with the
+// state after each publication and by [Memory.Save], never twice at once; what
+// it was given last is for [Memory.Restore] of a later process.
+func NewMemory(save func(state []byte)) *Memory {
+	return &Memory{
+		save:     save,
+		sets:     map[string]*set{},
+		pins:     map[pinned]pin{},
+		roots:    map[rootKey]*kept{},
+		prepared: map[exchange.Key]*companion{},
+	}
+}
 
 // A set is what is remembered of one, by the path of its root.
 type set struct {
@@ -46,88 +75,88 @@ type kept struct {
 }
 
 // keep remembers a root that was read, and that its set is there.
-func (g *Generations) keep(path string, digest exchange.Digest, root *Root) *Generation {
+func (m *Memory) keep(path string, digest exchange.Digest, root *Root) *Generation {
 	gen := &Generation{Root: root, Path: path, Digest: digest, names: make(map[exchange.Digest]string, len(root.Members))}
 	for name, f := range root.Members {
 		if old, ok := gen.names[f.Digest]; !ok || name < old {
 			gen.names[f.Digest] = name
 		}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.setLocked(path)
-	if len(g.roots) >= maxRoots {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.setLocked(path)
+	if len(m.roots) >= maxRoots {
 		var oldest rootKey
-		for k, r := range g.roots {
-			if o := g.roots[oldest]; o == nil || r.used < o.used {
+		for k, r := range m.roots {
+			if o := m.roots[oldest]; o == nil || r.used < o.used {
 				oldest = k
 			}
 		}
-		delete(g.roots, oldest)
+		delete(m.roots, oldest)
 	}
-	g.clock++
-	g.roots[rootKey{path, digest}] = &kept{gen, g.clock}
+	m.clock++
+	m.roots[rootKey{path, digest}] = &kept{gen, m.clock}
 	return gen
 }
 
 // read is a root that is remembered.
-func (g *Generations) read(path string, digest exchange.Digest) *Generation {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.readLocked(path, digest)
+func (m *Memory) read(path string, digest exchange.Digest) *Generation {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.readLocked(path, digest)
 }
 
-func (g *Generations) readLocked(path string, digest exchange.Digest) *Generation {
-	r := g.roots[rootKey{path, digest}]
+func (m *Memory) readLocked(path string, digest exchange.Digest) *Generation {
+	r := m.roots[rootKey{path, digest}]
 	if r == nil {
 		return nil
 	}
-	g.clock++
-	r.used = g.clock
+	m.clock++
+	r.used = m.clock
 	return r.generation
 }
 
 // setLocked is the set of a root, made if it is not there.
-func (g *Generations) setLocked(root string) *set {
-	g.clock++
-	s := g.sets[root]
+func (m *Memory) setLocked(root string) *set {
+	m.clock++
+	s := m.sets[root]
 	if s == nil {
-		if len(g.sets) >= maxSets {
+		if len(m.sets) >= maxSets {
 			oldest := ""
-			for name, s := range g.sets {
-				if o := g.sets[oldest]; o == nil || s.used < o.used {
+			for name, s := range m.sets {
+				if o := m.sets[oldest]; o == nil || s.used < o.used {
 					oldest = name
 				}
 			}
-			delete(g.sets, oldest)
+			delete(m.sets, oldest)
 		}
 		s = &set{hot: map[string]int{}, behind: map[string]time.Time{}}
-		g.sets[root] = s
+		m.sets[root] = s
 	}
-	s.used = g.clock
+	s.used = m.clock
 	return s
 }
 
 // give remembers which root a client has, and that it is the current one.
-func (g *Generations) give(client exchange.Client, root string, p pin) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.setLocked(root).current = p.digest
+func (m *Memory) give(client exchange.Client, root string, p pin) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.setLocked(root).current = p.digest
 	if !client.Addr.IsValid() {
 		return
 	}
-	if len(g.pins) >= maxPins {
+	if len(m.pins) >= maxPins {
 		looked := 0
-		for k, old := range g.pins { // in random order: whoever is old goes, and somebody in any case
+		for k, old := range m.pins { // in random order: whoever is old goes, and somebody in any case
 			if looked++; looked == 1 || p.at.Sub(old.at) >= pinTime {
-				delete(g.pins, k)
+				delete(m.pins, k)
 			}
 			if looked == 8 {
 				break
 			}
 		}
 	}
-	g.pins[pinned{client.Addr, root}] = p
+	m.pins[pinned{client.Addr, root}] = p
 }
 
 // pin is the root that a client was given within a time.
@@ -142,10 +171,10 @@ func (g *Generations) pin(client exchange.Client, root string, within time.Durat
 }
 
 // heat remembers that a client has used a member.
-func (g *Generations) heat(root, member string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	s := g.setLocked(root)
+func (m *Memory) heat(root, member string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.setLocked(root)
 	if _, ok := s.hot[member]; ok || len(s.hot) < maxHot {
 		s.hot[member] = s.publication
 	}
@@ -153,10 +182,10 @@ func (g *Generations) heat(root, member string) {
 
 // hotMembers are the members that clients have used since the last publication
 // but one.
-func (g *Generations) hotMembers(root string) []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	s := g.setLocked(root)
+func (m *Memory) hotMembers(root string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.setLocked(root)
 	var names []string
 	for name, publication := range s.hot {
 		if s.publication-publication > 1 {

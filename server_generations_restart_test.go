@@ -1,0 +1,85 @@
+package cacheproxy
+
+import (
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestGenerationsRestart: a client that has a root gets the members of it after a
+// restart too, though another one was published before and no mirror has the
+// old members any more; and the members in use hold a new root back as before.
+func TestGenerationsRestart(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		t.Run(map[bool]string{true: "stopped", false: "killed"}[clean], func(t *testing.T) {
+			s, c, clock, mirrors := aptCase(t, "")
+			require.NoError(t, c.begin(rand.New(rand.NewPCG(1, 1)))) // it has the root, and no member yet
+			for _, m := range mirrors {
+				release(m, 2)
+			}
+			other := &aptClient{s: s, addr: "192.0.2.2:1"}
+			require.Equal(t, 2, eventually(t, other, clock, 2))
+
+			data := s.revision().config.Storage.Local.Path
+			if clean {
+				require.NoError(t, s.Close())
+			} else {
+				was := data
+				data = t.TempDir()
+				out, err := exec.Command("cp", "-a", was+"/.", data).CombinedOutput() // attributes too
+				require.NoError(t, err, "%s", out)
+			}
+			s = restarted(t, s, data, clock)
+			c.s, other.s = s, s
+
+			require.NotEmpty(t, c.todo)
+			for random := rand.New(rand.NewPCG(1, 1)); len(c.todo) > 0; {
+				require.NoError(t, c.step(random))
+			}
+			assert.Zero(t, c.failed)
+			assert.Equal(t, 1, c.date.Minute())
+
+			_, root := aptVersion(3, false)
+			for _, m := range mirrors {
+				m.publish(root)
+			}
+			for range 3 {
+				clock.pass(stale)
+				require.NoError(t, other.begin(rand.New(rand.NewPCG(1, 1))))
+				assert.Equal(t, 2, other.date.Minute(), "the members in use are not there yet")
+			}
+			other.todo = nil
+			assert.Equal(t, 2, aptUpdate(t, other))
+		})
+	}
+}
+
+// restarted is a server with the configuration of another, and data of its own.
+func restarted(t *testing.T, old *Server, data string, clock *aClock) *Server {
+	t.Helper()
+	c := *old.revision().config
+	c.Storage.Local.Path = data
+	s, err := New(&c, Options{Log: old.log, Now: clock.Now})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	return s
+}
+
+// TestMemoryFile: a file that cannot be read costs what was in it, and no more.
+func TestMemoryFile(t *testing.T) {
+	s, c, clock, mirrors := aptCase(t, "")
+	data := s.revision().config.Storage.Local.Path
+	require.NoError(t, s.Close())
+	file := filepath.Join(data, ".meta", "generations", "debian.json")
+	require.FileExists(t, file)
+	require.NoError(t, os.WriteFile(file, []byte(`{"sets": [{"root": 1`), 0o600))
+	c.s = restarted(t, s, data, clock)
+	release(mirrors[0], 2)
+	release(mirrors[1], 2)
+	assert.Equal(t, 2, eventually(t, c, clock, 2))
+}
