@@ -143,7 +143,7 @@ const mega = 1 << 20
 
 func TestStripe(t *testing.T) { // F10
 	t.Parallel()
-	const size = 8 << 20
+	const size = 20 << 20
 	content, foreign := large(size, 1), large(size, 2)
 	sum := sha256.Sum256(content)
 	digest := exchange.NewDigest("sha256", sum[:])
@@ -151,13 +151,13 @@ func TestStripe(t *testing.T) { // F10
 		return func() []*paced {
 			var m []*paced
 			for range 4 {
-				m = append(m, newPaced(content, `"a"`, 4*mega))
+				m = append(m, newPaced(content, `"a"`, 10*mega))
 			}
 			change(m)
 			return m
 		}
 	}
-	one := time.Second * size / (4 * mega)
+	one := time.Second * size / (10 * mega)
 	tests := []struct {
 		name    string
 		digest  exchange.Digest
@@ -168,10 +168,10 @@ func TestStripe(t *testing.T) { // F10
 	}{
 		{"four", "", four(func([]*paced) {}), one * 2 / 5, 0, false},
 		{"four of different tags, by digest", digest, four(func(m []*paced) { m[1].header, m[2].header = tagged(`"b"`), nil }), one * 2 / 5, 0, false},
-		{"one is slow", "", four(func(m []*paced) { m[2].rate = mega / 12 }), one * 10 / 22, 0, false},
-		{"the first is slow", "", four(func(m []*paced) { m[0].rate = mega / 12 }), one / 2, 0, false},
-		{"one dies in each part", "", four(func(m []*paced) { m[1].dies = 300 << 10 }), one / 2, 0, false},
-		{"the first dies", "", four(func(m []*paced) { m[0].dies = 300 << 10 }), one / 2, 0, false},
+		{"one is slow", "", four(func(m []*paced) { m[2].rate = mega / 5 }), one * 10 / 22, 0, false},
+		{"the first is slow", "", four(func(m []*paced) { m[0].rate = mega / 5 }), one / 2, 0, false},
+		{"one dies in each part", "", four(func(m []*paced) { m[1].dies = 600 << 10 }), one / 2, 0, false},
+		{"the first dies", "", four(func(m []*paced) { m[0].dies = 600 << 10 }), one / 2, 0, false},
 		{"one does no ranges", "", four(func(m []*paced) { m[1].noRanges = true }), one / 2, 0, false},
 		{"one has other content", "", four(func(m []*paced) { m[3].content, m[3].header = foreign, tagged(`"b"`) }), one / 2, 3, false},
 		{"one has more, by digest", digest, four(func(m []*paced) { m[3].content = append(foreign[:size:size], 1) }), one / 2, 3, false},
@@ -187,7 +187,7 @@ func TestStripe(t *testing.T) { // F10
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := test.mirrors()
-				stripe := Stripe{MinSize: size, Part: mega / 2}
+				stripe := Stripe{MinSize: size, Part: mega}
 				g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: stripe}}, m[0].ServeHTTP, m[1].ServeHTTP, m[2].ServeHTTP, m[3].ServeHTTP)
 				req := request("/a")
 				req.Digest = test.digest
@@ -222,11 +222,11 @@ func TestStripe(t *testing.T) { // F10
 
 func TestStripeEnds(t *testing.T) {
 	t.Parallel()
-	const size = 8 << 20
+	const size = 20 << 20
 	content := large(size, 1)
 	setup := func(t *testing.T) (*Group, []*paced, *exchange.Response) {
-		m := []*paced{newPaced(content, `"a"`, 4*mega), newPaced(content, `"a"`, 4*mega)}
-		g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega / 2}}}, m[0].ServeHTTP, m[1].ServeHTTP)
+		m := []*paced{newPaced(content, `"a"`, 10*mega), newPaced(content, `"a"`, 10*mega)}
+		g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega}}}, m[0].ServeHTTP, m[1].ServeHTTP)
 		res, err := g.Get(t.Context(), request("/a"))
 		require.NoError(t, err)
 		t.Cleanup(func() {
@@ -279,15 +279,15 @@ func TestStripeEnds(t *testing.T) {
 
 func TestStripeFeedsReader(t *testing.T) {
 	t.Parallel()
-	const size = 8 << 20
+	const size = 20 << 20
 	content := large(size, 1)
 	synctest.Test(t, func(t *testing.T) {
 		var m []*paced
 		for range 4 {
-			m = append(m, newPaced(content, `"a"`, 4*mega))
+			m = append(m, newPaced(content, `"a"`, 10*mega))
 		}
-		m[2].rate = mega / 12
-		g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega / 2}}}, m[0].ServeHTTP, m[1].ServeHTTP, m[2].ServeHTTP, m[3].ServeHTTP)
+		m[2].rate = mega / 5
+		g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega}}}, m[0].ServeHTTP, m[1].ServeHTTP, m[2].ServeHTTP, m[3].ServeHTTP)
 		res, err := g.Get(t.Context(), request("/a"))
 		require.NoError(t, err)
 		defer res.Body.Close()
