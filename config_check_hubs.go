@@ -57,6 +57,9 @@ func (d *decoder) hubs(c *Config) {
 		}
 		for j := range h.Upstream {
 			d.upstream(fmt.Sprintf("%s.upstream[%d]", at, j), &h.Upstream[j])
+			if h.Type == "go" {
+				d.direct(fmt.Sprintf("%s.upstream[%d].server", at, j), h)
+			}
 		}
 		if len(h.Upstream) == 0 {
 			d.warn(at+".upstream", "no upstream: nothing can be fetched")
@@ -72,6 +75,15 @@ func (d *decoder) hubs(c *Config) {
 		}
 		if h.Type == HubFiles {
 			h.Rollout = RolloutLegacyOnly // there is nothing else to roll out
+		}
+	}
+}
+
+// direct says more of the word that is an upstream in GOPROXY, but none here.
+func (d *decoder) direct(at string, h *Hub) {
+	for i := range d.problems {
+		if p := &d.problems[i]; p.Path == at && strings.HasPrefix(p.Reason, `"direct" `) {
+			p.Reason += "; version control is not run here, but clients may: GOPROXY=http://HOST" + h.Path + ",direct"
 		}
 	}
 }

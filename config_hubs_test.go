@@ -70,6 +70,8 @@ func TestHubProblems(t *testing.T) {
 		{"sumdb's name", "hubs: [{name: a, type: go, options: {sumdb: ['https://x']}}]", `config.yaml:1: hubs[0].options.sumdb[0]: "https://x" is no name such as sum.example.org`},
 		{"sumdb twice", "hubs: [{name: a, type: go, options: {sumdb: [x, x]}}]", "config.yaml:1: hubs[0].options.sumdb[1]: x is listed twice"},
 		{"pattern", "hubs: [{name: a, type: go, options: {private: ['[']}}]", `config.yaml:1: hubs[0].options.private[0]: "[" is no pattern such as example.org/private or *.corp.example.org`},
+		{"direct", "hubs: [{name: a, type: go, upstream: [{server: direct}]}]", `config.yaml:1: hubs[0].upstream[0].server: "direct" is no absolute URL such as https://mirrors.example.org/base/; version control is not run here, but clients may: GOPROXY=http://HOST/a,direct`},
+		{"direct elsewhere", "hubs: [{name: a, type: npm, upstream: [{server: direct}]}]", `config.yaml:1: hubs[0].upstream[0].server: "direct" is no absolute URL such as https://mirrors.example.org/base/`},
 		{"two defaults", "hubs: [{name: a, type: oci, options: {default: true}}, {name: b, type: oci, options: {default: true}}]", "config.yaml:1: hubs[1].options.default: hubs[0] is the default already"},
 		{"registry twice", "hubs: [{name: a, type: oci, options: {ns: x}}, {name: b, type: oci, options: {ns: [x]}}]", "config.yaml:1: hubs[1].options.ns[0]: x is hubs[0] already"},
 		{"public url", "public-url: ftp://x", `config.yaml:1: public-url: scheme "ftp" is neither http nor https`},

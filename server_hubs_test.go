@@ -63,7 +63,7 @@ upstream: [{`+server+`}]
 cache: {timeout: 90s}
 hubs:
 - {name: npm, hosts: [npm.example.org, n], upstream: [{`+server+`}]}
-- {name: tools, rollout: dual, upstream: [{`+server+`}]}
+- {name: tools, rollout: dual, cache: {validation: never}, upstream: [{`+server+`}]}
 `, io.Discard)
 	s.revision().begun = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	golden := filepath.Join("testdata", "golden", "modules.json")
@@ -250,6 +250,8 @@ func (m moody) Parse(r *http.Request) (*exchange.Request, error) {
 	switch r.URL.Path {
 	case "/bug":
 		return nil, errors.New("bug")
+	case "/panic":
+		panic("a fault of the module")
 	case "/unknown":
 		return nil, fmt.Errorf("path: %w", fs.ErrNotExist)
 	case "/refused":
@@ -317,4 +319,38 @@ func TestRollback(t *testing.T) {
 	assert.Equal(t, RolloutLegacyOnly, s.revision().diagnostics().Hubs[2].RolloutFlag)
 	assert.Equal(t, HubType("moody"), s.revision().diagnostics().Hubs[1].ModuleKey)
 	assert.Equal(t, RolloutDual, s.revision().diagnostics().Hubs[1].RolloutFlag)
+}
+
+// TestModulePanics: A009. One request fails, with a line that says whose it was.
+func TestModulePanics(t *testing.T) {
+	hubs["moody"] = module{new: func(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+		plain, err := newFiles(o, l, c)
+		return moody{plain}, err
+	}}
+	t.Cleanup(func() { delete(hubs, "moody") })
+	var log strings.Builder
+	s := serverOf(t, "hubs: [{name: one, type: moody, upstream: [{"+server+"}]}]", &log)
+	w := ask(s, "GET", "/one/panic", "X-Request-ID", "id-1")
+	assert.Equal(t, 500, w.Code)
+	assert.NotEmpty(t, w.Body.String())
+	assert.NotContains(t, w.Body.String(), "fault", "what it was is for the log")
+	var said, whose bool
+	for line := range strings.Lines(log.String()) {
+		var m map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &m))
+		switch m["msg"] {
+		case "panic":
+			said = true
+			assert.Equal(t, "a fault of the module", m["panic"])
+			assert.Contains(t, m["stack"], "moody.Parse")
+		case "request finished":
+			whose = true
+			assert.Equal(t, "module_handler_panic", m["error"])
+			assert.Equal(t, "one", m["hub"])
+			assert.Equal(t, "moody", m["module_key"])
+			assert.Equal(t, "id-1", m["request_id"])
+		}
+	}
+	assert.True(t, said && whose, log.String())
+	assert.Equal(t, 400, ask(s, "GET", "/one/refused").Code, "the next request is served")
 }

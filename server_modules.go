@@ -42,12 +42,13 @@ type cacheStrategy struct {
 }
 
 type hubRecord struct {
-	HubName     string  `json:"hub_name"`
-	ModuleKey   HubType `json:"module_key"`
-	Domain      string  `json:"domain"` // the first of its hosts; "" if it has none
-	Port        int     `json:"port"`   // that is listened on; 0 for a socket
-	Path        string  `json:"path"`
-	RolloutFlag Rollout `json:"rollout_flag"`
+	HubName     string     `json:"hub_name"`
+	ModuleKey   HubType    `json:"module_key"`
+	Domain      string     `json:"domain"` // the first of its hosts; "" if it has none
+	Port        int        `json:"port"`   // that is listened on; 0 for a socket
+	Path        string     `json:"path"`
+	RolloutFlag Rollout    `json:"rollout_flag"`
+	Validation  Validation `json:"validation_mode"` // of the configuration: all is what the module's says
 }
 
 func (rev *revision) diagnostics() diagnostics {
@@ -59,7 +60,7 @@ func (rev *revision) diagnostics() diagnostics {
 	}
 	for _, m := range rev.hubs {
 		c := m.config
-		r := hubRecord{HubName: c.Name, ModuleKey: c.Module(), Port: port(rev.config.Listen), Path: c.Path, RolloutFlag: c.Rollout}
+		r := hubRecord{HubName: c.Name, ModuleKey: c.Module(), Port: port(rev.config.Listen), Path: c.Path, RolloutFlag: c.Rollout, Validation: c.Cache.Validation}
 		if len(c.Hosts) > 0 {
 			r.Domain = c.Hosts[0]
 		}

@@ -39,9 +39,21 @@ func (s *Server) match(of *revision, t *routes) func(*http.Request, *handlerctx.
 	}
 }
 
+// handlerPanic is what the log says of a request whose handler panicked, beside
+// hub, module and request: the panic itself is logged where those are not known.
+const handlerPanic = "module_handler_panic"
+
 // dispatch hands a request to what match found.
 func dispatch(w http.ResponseWriter, r *http.Request) {
 	rec := handlerctx.From(r.Context())
+	defer func() {
+		if p := recover(); p != nil {
+			if p != http.ErrAbortHandler && rec.Hub != "" {
+				rec.Error = handlerPanic
+			}
+			panic(p)
+		}
+	}()
 	if rec.URL != r.URL {
 		below := *r
 		below.URL = rec.URL
