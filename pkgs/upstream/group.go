@@ -94,6 +94,11 @@ func (g *Group) Get(ctx context.Context, req *exchange.Request) (*exchange.Respo
 	if req.Post != nil { // who gets it twice may do it twice
 		tiers, n = [][]candidate{{first(tiers)}}, 1
 	}
+	if req.Resume != nil {
+		if resp, err := g.resume(ctx, req, tiers, n); resp != nil || err != nil {
+			return resp, err
+		}
+	}
 	r := &race{group: g, req: req, mode: g.options.Race.Mode, all: tiers, tiers: tiers, candidates: n}
 	return r.run(ctx)
 }
@@ -118,32 +123,37 @@ type candidate struct {
 	priority int
 }
 
-// plan lists who may be asked, in tiers: all of one are asked before any of the next.
+// plan lists who may be asked, in tiers: all of one are asked before any of the
+// next. Those that are doubted come last, each by itself.
 func (g *Group) plan(req *exchange.Request) (tiers [][]candidate, n int, err error) {
 	canonical, _, _ := strings.Cut(req.Key.Path, "?")
 	path, query, _ := strings.Cut(req.Target, "?")
 	all := make([]candidate, 0, len(g.mirrors))
+	var doubted [][]candidate
 	avoided := false
 	for _, m := range g.mirrors {
 		if u := m.locate(canonical, path, query); u == nil {
 			continue
 		} else if slices.Contains(req.Avoid, m.base) || req.Only != "" && req.Only != m.base {
 			avoided = true
+		} else if slices.Contains(req.Doubt, m.base) {
+			doubted = append(doubted, []candidate{{m, u, m.priority(canonical)}})
 		} else {
 			all = append(all, candidate{m, u, m.priority(canonical)})
 		}
 	}
-	if len(all) == 0 && avoided {
+	n = len(all) + len(doubted)
+	if n == 0 && avoided {
 		return nil, 0, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right content"}
 	}
-	if len(all) == 0 {
+	if n == 0 {
 		return nil, 0, fmt.Errorf("no mirror has %v: %w", req.Key, fs.ErrNotExist)
 	}
 	if g.options.Race.Mode == Ordered {
 		for i := range all {
 			tiers = append(tiers, all[i:i+1])
 		}
-		return tiers, len(all), nil
+		return append(tiers, doubted...), n, nil
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int { return b.priority - a.priority })
 	from := 0
@@ -153,5 +163,8 @@ func (g *Group) plan(req *exchange.Request) (tiers [][]candidate, n int, err err
 			from = i
 		}
 	}
-	return append(tiers, all[from:]), len(all), nil
+	if len(all) > 0 {
+		tiers = append(tiers, all[from:])
+	}
+	return append(tiers, doubted...), n, nil
 }

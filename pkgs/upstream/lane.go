@@ -159,6 +159,7 @@ func (s *stripe) fetch(p *part) error {
 		p.at, p.moved = off+int64(n), time.Now()
 		s.mu.Unlock()
 		if n > 0 {
+			s.relay.brought(p.lane.mirror, n)
 			if werr := s.write((*buf)[:n], off); werr != nil {
 				return werr
 			}

@@ -43,8 +43,12 @@ type parts struct {
 	steals float64 // bytes that taking over may still cost
 }
 
-func newParts(from, to, size int64) parts {
-	return parts{gaps: []span{{from, to}}, size: size, left: to - from, steals: float64(to-from) * 0.02}
+func newParts(gaps []span, size int64) parts {
+	left := int64(0)
+	for _, g := range gaps {
+		left += g.end - g.from
+	}
+	return parts{gaps: gaps, size: size, left: left, steals: float64(left) * 0.02}
 }
 
 // begin is the part of the body that is open.

@@ -12,7 +12,10 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
 
-var _ exchange.Ranges = (*relay)(nil)
+var (
+	_ exchange.Ranges = (*relay)(nil)
+	_ exchange.Blend  = (*relay)(nil)
+)
 
 // errRewound is why a relay asks anew though its mirror has done nothing wrong.
 var errRewound = errors.New("the body is read from another offset")
@@ -78,6 +81,14 @@ func (y *relay) able(part *continuation, but []*mirror) (tiers [][]candidate, n 
 
 // Rewind lets the body be read from another offset: from whoever has it.
 func (y *relay) Rewind(off int64) {
+	if y.ahead > 0 && y.ahead == off { // it is open there
+		y.ahead, y.off = 0, off
+		y.mu.Lock()
+		defer y.mu.Unlock()
+		y.reached = off
+		return
+	}
+	y.ahead = 0
 	y.mu.Lock()
 	old := y.body
 	y.body, y.skip, y.reached, y.left = io.NopCloser(strings.NewReader("")), 0, off, nil

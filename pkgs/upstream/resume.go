@@ -31,10 +31,12 @@ type relay struct {
 	req    *exchange.Request
 	rest   continuation
 	tiers  [][]candidate
-	ranges bool // the first mirror has said that it does them
+	ranges bool            // the first mirror has said that it does them
+	gaps   []exchange.Span // of a resumed body, what is missing; nil: all of it
 
 	// Owned by Read, or by CopyParts.
 	off   int64
+	ahead int64 // where a resumed body begins, until it is read or rewound; else 0
 	err   error // sticky
 	pace  pace
 	peak  float64     // bytes a second, at best
@@ -52,6 +54,7 @@ type relay struct {
 	without  []*mirror     // those that do not have the rest
 	unfit    []*mirror     // those that have no sections of it
 	search   chan struct{} // closed when the search in progress ends; nil: there is none
+	shares   map[*mirror]int64
 	closed   bool
 }
 
@@ -61,11 +64,23 @@ func (r *race) newRelay(ctx context.Context, l *leg) *relay {
 	if rest == nil || !r.group.options.Race.Switch {
 		return nil
 	}
-	y := &relay{group: r.group, req: r.req, rest: *rest, tiers: r.all, leg: l, body: l.body}
+	ranges := strings.EqualFold(strings.TrimSpace(l.entry.Header.Get("Accept-Ranges")), "bytes")
+	return r.group.newRelay(ctx, r.req, *rest, r.all, ranges, l)
+}
+
+// newRelay makes a relay of l's body. tiers are who may be asked for the rest.
+func (g *Group) newRelay(ctx context.Context, req *exchange.Request, rest continuation, tiers [][]candidate, ranges bool, l *leg) *relay {
+	if len(req.Doubt) > 0 {
+		tiers = [][]candidate{{l.candidate}}
+	}
+	y := &relay{group: g, req: req, rest: rest, tiers: tiers, ranges: ranges, leg: l, body: l.body, shares: map[*mirror]int64{}}
 	y.ctx, y.cancel = context.WithCancel(ctx)
-	y.ranges = strings.EqualFold(strings.TrimSpace(l.entry.Header.Get("Accept-Ranges")), "bytes")
 	y.peak = l.mirror.standing.record().Rate
-	if r.candidates > 1 && rest.anywhere() {
+	n := 0
+	for _, tier := range tiers {
+		n += len(tier)
+	}
+	if n > 1 && rest.anywhere() {
 		y.watch = time.AfterFunc(stalled, y.stall)
 		y.watch.Stop()
 	}
@@ -78,6 +93,9 @@ var (
 )
 
 func (y *relay) Read(p []byte) (int, error) {
+	if y.ahead > 0 { // whoever reads knows nothing of a part
+		y.Rewind(0)
+	}
 	for y.err == nil {
 		body, n, err := y.read(p)
 		switch {
@@ -123,6 +141,7 @@ func (y *relay) read(p []byte) (body io.ReadCloser, n int, err error) {
 	y.off += int64(n)
 	y.mu.Lock()
 	y.reached, y.reading = y.off, false
+	y.shares[leg.mirror] += int64(n)
 	if y.body != body && n > 0 { // taken over meanwhile
 		y.skip += int64(n)
 	}
@@ -284,6 +303,26 @@ func (y *relay) candidates(again bool) (tiers [][]candidate, n int) {
 		tiers = append(tiers, last)
 	}
 	return tiers, n + len(last)
+}
+
+// Shares implements [exchange.Blend].
+func (y *relay) Shares() []exchange.Share {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	shares := make([]exchange.Share, 0, len(y.shares))
+	for m, n := range y.shares {
+		if n > 0 {
+			shares = append(shares, exchange.Share{Mirror: m.base, Bytes: n})
+		}
+	}
+	return shares
+}
+
+// brought notes whose n bytes were.
+func (y *relay) brought(m *mirror, n int) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.shares[m] += int64(n)
 }
 
 // Close may be called at any time, during Read too, which it interrupts.

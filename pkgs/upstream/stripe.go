@@ -30,8 +30,23 @@ func (y *relay) Striped() bool {
 	return min > 0 && y.rest.size >= min && y.ranges && y.rest.anywhere() && len(y.peers()) > 0
 }
 
+// missing are the spans that have to be brought.
+func (y *relay) missing() []span {
+	if y.gaps == nil {
+		return []span{{y.off, y.rest.size}}
+	}
+	gaps := make([]span, len(y.gaps))
+	for i, g := range y.gaps {
+		gaps[i] = span{g.From, g.To}
+	}
+	return gaps
+}
+
 // peers are the other mirrors of the tier that has answered, best first.
 func (y *relay) peers() (others []candidate) {
+	if !y.rest.anywhere() {
+		return nil
+	}
 	y.mu.Lock()
 	own := y.leg.mirror
 	y.mu.Unlock()
@@ -85,7 +100,8 @@ func (y *relay) CopyParts(ctx context.Context, w io.WriterAt, arrived func(off, 
 	y.mu.Lock()
 	leg, body := y.leg, y.body
 	y.mu.Unlock()
-	s.plan = newParts(y.off, y.rest.size, o.Part)
+	s.plan, s.proved = newParts(y.missing(), o.Part), y.gaps != nil
+	y.ahead = 0
 	closing := context.AfterFunc(s.ctx, func() { body.Close() })
 	defer closing()
 
