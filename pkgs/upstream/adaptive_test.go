@@ -124,7 +124,7 @@ func TestTheBestChanges(t *testing.T) {
 				assert.LessOrEqual(t, all[99], test.worst)
 				assert.LessOrEqual(t, all[90], 66*time.Millisecond)
 				changed.Store(false)
-				firsts(t, g, 400, 100*time.Millisecond) // found out by exploring
+				firsts(t, g, 300, 100*time.Millisecond) // found out by exploring
 				all = firsts(t, g, 100, 100*time.Millisecond)
 				assert.LessOrEqual(t, all[90], 22*time.Millisecond, "it is the best again")
 				s := g.Stats()

@@ -143,7 +143,7 @@ const mega = 1 << 20
 
 func TestStripe(t *testing.T) { // F10
 	t.Parallel()
-	const size = 20 << 20
+	const size = 14 << 20
 	content, foreign := large(size, 1), large(size, 2)
 	sum := sha256.Sum256(content)
 	digest := exchange.NewDigest("sha256", sum[:])
@@ -151,13 +151,13 @@ func TestStripe(t *testing.T) { // F10
 		return func() []*paced {
 			var m []*paced
 			for range 4 {
-				m = append(m, newPaced(content, `"a"`, 10*mega))
+				m = append(m, newPaced(content, `"a"`, 7*mega))
 			}
 			change(m)
 			return m
 		}
 	}
-	one := time.Second * size / (10 * mega)
+	one := time.Second * size / (7 * mega)
 	tests := []struct {
 		name    string
 		digest  exchange.Digest
@@ -168,10 +168,10 @@ func TestStripe(t *testing.T) { // F10
 	}{
 		{"four", "", four(func([]*paced) {}), one * 2 / 5, 0, false},
 		{"four of different tags, by digest", digest, four(func(m []*paced) { m[1].header, m[2].header = tagged(`"b"`), nil }), one * 2 / 5, 0, false},
-		{"one is slow", "", four(func(m []*paced) { m[2].rate = mega / 5 }), one * 10 / 22, 0, false},
-		{"the first is slow", "", four(func(m []*paced) { m[0].rate = mega / 5 }), one / 2, 0, false},
-		{"one dies in each part", "", four(func(m []*paced) { m[1].dies = 600 << 10 }), one / 2, 0, false},
-		{"the first dies", "", four(func(m []*paced) { m[0].dies = 600 << 10 }), one / 2, 0, false},
+		{"one is slow", "", four(func(m []*paced) { m[2].rate = mega / 7 }), one * 10 / 22, 0, false},
+		{"the first is slow", "", four(func(m []*paced) { m[0].rate = mega / 7 }), one / 2, 0, false},
+		{"one dies in each part", "", four(func(m []*paced) { m[1].dies = 420 << 10 }), one / 2, 0, false},
+		{"the first dies", "", four(func(m []*paced) { m[0].dies = 420 << 10 }), one / 2, 0, false},
 		{"one does no ranges", "", four(func(m []*paced) { m[1].noRanges = true }), one / 2, 0, false},
 		{"one has other content", "", four(func(m []*paced) { m[3].content, m[3].header = foreign, tagged(`"b"`) }), one / 2, 3, false},
 		{"one has more, by digest", digest, four(func(m []*paced) { m[3].content = append(foreign[:size:size], 1) }), one / 2, 3, false},
@@ -222,10 +222,10 @@ func TestStripe(t *testing.T) { // F10
 
 func TestStripeEnds(t *testing.T) {
 	t.Parallel()
-	const size = 20 << 20
+	const size = 14 << 20
 	content := large(size, 1)
 	setup := func(t *testing.T) (*Group, []*paced, *exchange.Response) {
-		m := []*paced{newPaced(content, `"a"`, 10*mega), newPaced(content, `"a"`, 10*mega)}
+		m := []*paced{newPaced(content, `"a"`, 7*mega), newPaced(content, `"a"`, 7*mega)}
 		g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega}}}, m[0].ServeHTTP, m[1].ServeHTTP)
 		res, err := g.Get(t.Context(), request("/a"))
 		require.NoError(t, err)
@@ -279,14 +279,14 @@ func TestStripeEnds(t *testing.T) {
 
 func TestStripeFeedsReader(t *testing.T) {
 	t.Parallel()
-	const size = 20 << 20
+	const size = 14 << 20
 	content := large(size, 1)
 	synctest.Test(t, func(t *testing.T) {
 		var m []*paced
 		for range 4 {
-			m = append(m, newPaced(content, `"a"`, 10*mega))
+			m = append(m, newPaced(content, `"a"`, 7*mega))
 		}
-		m[2].rate = mega / 5
+		m[2].rate = mega / 7
 		g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega}}}, m[0].ServeHTTP, m[1].ServeHTTP, m[2].ServeHTTP, m[3].ServeHTTP)
 		res, err := g.Get(t.Context(), request("/a"))
 		require.NoError(t, err)
