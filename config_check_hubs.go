@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
@@ -149,9 +150,16 @@ func (d *decoder) options(at string, h *Hub) {
 	for i := range t.NumField() {
 		name, _ := tag(t.Field(i))
 		types := t.Field(i).Tag.Get("hub")
-		if d.lines[join(at, name)] != 0 && types != "" && !slices.Contains(strings.Split(types, ","), string(h.Type)) {
-			d.reject(join(at, name), "hubs of type %s have no such option, only those of type %s do", h.Type, types)
+		if d.lines[join(at, name)] != 0 && !hasOption(types, h.Type) {
+			d.reject(join(at, name), "hubs of type %s have no such option, only those of type %s do", h.Type, strings.ReplaceAll(types, ",", ", "))
 		}
+	}
+	hold, _ := t.FieldByName("Hold")
+	switch given := d.lines[at+".hold"] != 0; {
+	case given && o.Hold <= 0:
+		d.reject(at+".hold", "%v is no time to wait", o.Hold)
+	case !given && hasOption(hold.Tag.Get("hub"), h.Type):
+		o.Hold = Duration(10 * time.Minute)
 	}
 	for _, alias := range slices.Sorted(maps.Keys(o.Files)) {
 		d.base(join(at+".files", alias), o.Files[alias])
@@ -170,6 +178,11 @@ func (d *decoder) options(at string, h *Hub) {
 	d.sumdbs(at, o)
 	d.hosts(at+".ns", o.NS, true)
 	d.hosts(at+".auth-hosts", o.AuthHosts, true)
+}
+
+// hasOption says that hubs of type t have an option with this tag.
+func hasOption(types string, t HubType) bool {
+	return types == "" || slices.Contains(strings.Split(types, ","), string(t))
 }
 
 // sumdbs checks what goes with checksum databases.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"time"
 )
 
 // Hub is one upstream repository beside the default hub, which the sections
@@ -53,7 +52,6 @@ func (h *Hub) Module() HubType {
 func (h *Hub) setDefaults(c *Config) {
 	h.Type, h.Rollout = HubFiles, RolloutModular
 	h.Cache, h.Race = c.Cache, c.Race
-	h.Options.Hold = Duration(10 * time.Minute)
 }
 
 // Served are all hubs: the default one, unless it has no upstream and there are
@@ -75,18 +73,20 @@ func (c *Config) Served() []Hub {
 type HubOptions struct {
 	// Second hosts that indexes link to, by alias: their base URLs. Links below one
 	// become /_f/ALIAS/… of the hub. Default none.
-	Files map[string]URL `yaml:"files"`
+	Files map[string]URL `yaml:"files,omitzero" hub:"pypi,npm,cargo"`
 
 	// The query of a request neither selects content nor goes upstream. Default false.
-	IgnoreQuery bool `yaml:"ignore-query"`
+	// Other types know where a query means something.
+	IgnoreQuery bool `yaml:"ignore-query,omitzero" hub:"files"`
 
 	// Further statuses that mean "there is no such file" if every mirror says so,
 	// besides 404 and 410: [403, 404] for object stores that may not be listed.
 	Absent []int `yaml:"absent"`
 
 	// How long a new generation of indexes may wait for its parts to be had before
-	// it is published without them. Default 10m.
-	Hold Duration `yaml:"hold"`
+	// it is published without them: more than nothing. Default 10m. The index of
+	// apk has no parts.
+	Hold Duration `yaml:"hold,omitzero" hub:"apt,rpm,pacman"`
 
 	// serve: an index past its Valid-Until is answered though no upstream can be asked
 	// for another. Default '': 503, on which clients go on with what they have.

@@ -57,11 +57,15 @@ func TestHubProblems(t *testing.T) {
 		{"race", "hubs: [{name: a, race: {mode: x}}]", `config.yaml:1: hubs[0].race.mode: "x" is none of adaptive, all or ordered`},
 		{"unknown option", "hubs: [{name: a, options: {learn-files: true}}]", "config.yaml:1: hubs[0].options.learn-files: unknown key"},
 		{"option of another type", "hubs:\n- name: a\n  options:\n    sumdb: [sum.example.org]", "config.yaml:4: hubs[0].options.sumdb: hubs of type files have no such option, only those of type go do"},
-		{"alias", "hubs: [{name: a, options: {files: {A/B: 'https://x'}}}]", `config.yaml:1: hubs[0].options.files."A/B": "A/B" is no alias: at most 64 of a-z 0-9 . _ -, a letter or digit first`},
-		{"second host", "hubs: [{name: a, options: {files: {x: 'file:///etc'}}}]", `config.yaml:1: hubs[0].options.files.x: "file:///etc" has no host`},
-		{"second host of nothing", "hubs: [{name: a, options: {files: {x: }}}]", "config.yaml:1: hubs[0].options.files.x: required"},
-		{"second host's scheme", "hubs: [{name: a, options: {files: {x: 'ftp://x'}}}]", `config.yaml:1: hubs[0].options.files.x: scheme "ftp" is neither http nor https`},
-		{"second host's password", "hubs: [{name: a, options: {files: {x: 'https://me:hunter2@x'}}}]", `config.yaml:1: hubs[0].options.files.x: has credentials; a second host gets none`},
+		{"second hosts of a type without links", "hubs: [{name: a, options: {files: {x: 'https://x'}}}]", "config.yaml:1: hubs[0].options.files: hubs of type files have no such option, only those of type pypi, npm, cargo do"},
+		{"query of a type that knows it", "hubs: [{name: a, type: apt, options: {ignore-query: true}}]", "config.yaml:1: hubs[0].options.ignore-query: hubs of type apt have no such option, only those of type files do"},
+		{"hold without parts", "hubs: [{name: a, type: apk, options: {hold: 1m}}]", "config.yaml:1: hubs[0].options.hold: hubs of type apk have no such option, only those of type apt, rpm, pacman do"},
+		{"hold for nothing", "hubs: [{name: a, type: apt, options: {hold: 0s}}]", "config.yaml:1: hubs[0].options.hold: 0s is no time to wait"},
+		{"alias", "hubs: [{name: a, type: npm, options: {files: {A/B: 'https://x'}}}]", `config.yaml:1: hubs[0].options.files."A/B": "A/B" is no alias: at most 64 of a-z 0-9 . _ -, a letter or digit first`},
+		{"second host", "hubs: [{name: a, type: npm, options: {files: {x: 'file:///etc'}}}]", `config.yaml:1: hubs[0].options.files.x: "file:///etc" has no host`},
+		{"second host of nothing", "hubs: [{name: a, type: npm, options: {files: {x: }}}]", "config.yaml:1: hubs[0].options.files.x: required"},
+		{"second host's scheme", "hubs: [{name: a, type: npm, options: {files: {x: 'ftp://x'}}}]", `config.yaml:1: hubs[0].options.files.x: scheme "ftp" is neither http nor https`},
+		{"second host's password", "hubs: [{name: a, type: npm, options: {files: {x: 'https://me:hunter2@x'}}}]", `config.yaml:1: hubs[0].options.files.x: has credentials; a second host gets none`},
 		{"absent", "hubs: [{name: a, options: {absent: [404, 500]}}]", "config.yaml:1: hubs[0].options.absent[1]: 500 is no status code from 400 to 499"},
 		{"expired", "hubs: [{name: a, type: apt, options: {expired: drop}}]", `config.yaml:1: hubs[0].options.expired: "drop" is unknown, only serve is known`},
 		{"metalink", "hubs: [{name: a, type: rpm, options: {metalink: no}}]", `config.yaml:1: hubs[0].options.metalink: "no" is none of proxy or pass`},
@@ -117,7 +121,6 @@ race: {mode: ordered}
 	assert.Equal(t, RaceOrdered, a.Race.Mode)
 	assert.Equal(t, "/a", a.Path)
 	assert.Equal(t, HubFiles, a.Type)
-	assert.Equal(t, Duration(10*time.Minute), a.Options.Hold)
 	assert.Equal(t, RolloutLegacyOnly, a.Rollout, "files is what the others fall back to")
 
 	assert.Equal(t, "/deep/b", b.Path)
@@ -165,16 +168,21 @@ func TestHubOptions(t *testing.T) {
 public-url: https://proxy.example.org/cache/
 trusted-proxies: [10.0.0.0/8]
 hubs:
-- {name: a, type: apt, options: {expired: serve, hold: 1m, files: {f: 'https://f.example.org/x/'}}}
+- {name: a, type: apt, options: {expired: serve, hold: 1m}}
 - {name: r, type: rpm}
 - {name: r2, type: rpm, options: {metalink: pass}}
 - {name: g, type: go, options: {verify: sumdb, private: corp.example.org/*, sumdb: [sum.example.org, {name: other, url: 'https://m.example.org/other'}]}}
 - {name: o, type: oci, options: {ns: [docker.example.org, 'r.example.org:5000'], default: true, library: true, auth-hosts: Auth.example.org}}
+- {name: n, type: npm, options: {files: {f: 'https://f.example.org/x/'}}}
+- {name: f, options: {ignore-query: true, absent: [403]}}
 `
 	c, _ := must(t, text)
 	assert.Equal(t, "https://proxy.example.org/cache", c.PublicURL.String())
 	assert.Equal(t, ExpiredServe, c.Hubs[0].Options.Expired)
-	assert.Equal(t, "https://f.example.org/x/", c.Hubs[0].Options.Files["f"].String())
+	assert.Equal(t, "https://f.example.org/x/", c.Hubs[5].Options.Files["f"].String())
+	assert.Equal(t, time.Minute, time.Duration(c.Hubs[0].Options.Hold))
+	assert.Equal(t, 10*time.Minute, time.Duration(c.Hubs[1].Options.Hold))
+	assert.Zero(t, c.Hubs[3].Options.Hold)
 	assert.Equal(t, MetalinkProxy, c.Hubs[1].Options.Metalink)
 	assert.Equal(t, MetalinkPass, c.Hubs[2].Options.Metalink)
 	assert.Equal(t, "https://sum.example.org", c.Hubs[3].Options.Sumdb[0].URL.String())

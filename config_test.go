@@ -125,8 +125,25 @@ func TestReferenceHub(t *testing.T) {
 	want.setDefaults(c)
 	want.Upstream, want.Rollout = c.Hubs[0].Upstream, RolloutLegacyOnly
 	want.Cache.Timeout, want.Race.Mode = Duration(10*time.Minute), RaceOrdered
-	want.Options.Files, want.Options.Absent = map[string]URL{}, []int{}
+	want.Options.Absent = []int{}
 	assert.Equal(t, []Hub{want}, c.Hubs)
+}
+
+// TestReferenceOptions: the reference says of every option which types have it.
+func TestReferenceOptions(t *testing.T) {
+	_, list, ok := strings.Cut(string(reference), "\n#   options:\n")
+	require.True(t, ok)
+	said := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^#     ([a-z-]+): .*?# (?:([a-z, ]+): )?`).FindAllStringSubmatch(list, -1) {
+		said[m[1]] = strings.ReplaceAll(m[2], " ", "")
+	}
+	want := map[string]string{}
+	for i := range reflect.TypeFor[HubOptions]().NumField() {
+		f := reflect.TypeFor[HubOptions]().Field(i)
+		name, _ := tag(f)
+		want[name] = f.Tag.Get("hub")
+	}
+	assert.Equal(t, want, said)
 }
 
 // asked are the URLs that a path is asked for, in the order of the mirrors.
