@@ -1,0 +1,347 @@
+package front
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// A conn is an HTTP/1 connection whose Read is the guard. net/http reads with one
+// goroutine at a time; the fields without a mutex are that one's, handed over as
+// net/http hands over the connection.
+//
+// While a request is being answered, net/http reads to learn whether the client
+// leaves. What comes then is the next request: it is kept, and Read waits for the
+// deadline that net/http sets to end that reading.
+type conn struct {
+	net.Conn
+	front *Front
+
+	busy bool  // net/http has a request, or a part of it, and has not ended its answer
+	raw  bool  // the connection is hijacked: bytes pass
+	err  error // the end, of every Read from now on
+
+	buf     []byte // received: up to pos it was handed on; nil if there is nothing
+	pos     int
+	checked int // bytes behind pos that are good to be handed on
+
+	head head
+	body body
+
+	mu       sync.Mutex
+	deadline time.Time     // of reading, as net/http set it; guarded by mu
+	wake     chan struct{} // closed when deadline changes or the conn is closed, if somebody waits; guarded by mu
+	closed   bool          // guarded by mu
+	linger   bool          // there is an answer that a reset could overtake; guarded by mu
+}
+
+// guarded is what every conn of ours is, whatever else it can do.
+type guarded interface{ guard() *conn }
+
+func (c *conn) guard() *conn { return c }
+
+// A sendConn is a conn over one that takes files by sendfile; without it, net/http
+// would copy them.
+type sendConn struct {
+	*conn
+	file io.ReaderFrom
+}
+
+func (c *sendConn) ReadFrom(r io.Reader) (int64, error) { return c.file.ReadFrom(r) }
+
+// A tlsConn is a conn inside TLS. net/http asks it for [http.Request.TLS].
+type tlsConn struct {
+	*conn
+	inner *tls.Conn
+}
+
+func (c *tlsConn) ConnectionState() tls.ConnectionState { return c.inner.ConnectionState() }
+
+// wrap guards c, whose TLS handshake is done if it is a *tls.Conn.
+func (f *Front) wrap(c net.Conn) net.Conn {
+	g := &conn{Conn: c, front: f}
+	if secure, ok := c.(*tls.Conn); ok {
+		return &tlsConn{g, secure}
+	}
+	for inner := c; inner != nil; {
+		if file, ok := inner.(io.ReaderFrom); ok {
+			return &sendConn{g, file}
+		}
+		outer, ok := inner.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		inner = outer.NetConn()
+	}
+	return g
+}
+
+// NetConn is the connection below.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
+// CloseWrite is what net/http looks for at the end of a response after which it
+// closes the connection.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// state hears from net/http what becomes of the connection.
+func (c *conn) state(s http.ConnState) {
+	switch s {
+	case http.StateIdle:
+		c.busy = false
+	case http.StateHijacked:
+		c.busy, c.raw = false, true
+	}
+}
+
+// Read gives bytes that were checked: of one head, with what there is of its
+// body. Where a head may begin it waits for the whole of it.
+func (c *conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		switch {
+		case c.checked > 0:
+			return c.hand(p), nil
+		case c.err != nil:
+			return 0, c.err
+		case c.raw:
+			if c.pos < len(c.buf) {
+				c.checked = len(c.buf) - c.pos
+				continue
+			}
+			return c.Conn.Read(p)
+		case c.body.stage != over:
+			if n, err := c.readBody(p); n > 0 || err != nil {
+				return n, err
+			}
+		case c.busy:
+			return 0, c.hold()
+		default:
+			if n, err := c.readHead(p); n > 0 || err != nil {
+				return n, err
+			}
+		}
+	}
+}
+
+// hand gives out what was checked.
+func (c *conn) hand(p []byte) int {
+	n := copy(p, c.buf[c.pos:c.pos+c.checked])
+	c.pos += n
+	if c.checked -= n; c.pos == len(c.buf) {
+		c.release()
+	}
+	return n
+}
+
+// readBody reads on in the body of the request under way. It returns 0 and no
+// error if there is something to be handed out, or the body is over.
+func (c *conn) readBody(p []byte) (int, error) {
+	why := none
+	if c.pos < len(c.buf) {
+		c.checked, why = c.body.take(c.buf[c.pos:])
+		return 0, c.spoiled(why)
+	}
+	if c.body.stage == content && int64(len(p)) > c.body.left {
+		p = p[:c.body.left] // what follows is not ours yet
+	}
+	n, err := c.Conn.Read(p)
+	good, why := c.body.take(p[:n])
+	if bad := c.spoiled(why); bad != nil && good == 0 {
+		return 0, bad
+	}
+	if good < n && why == none {
+		c.keep(p[good:n])
+	}
+	if good > 0 {
+		err = nil // it comes again
+	}
+	return good, err
+}
+
+// spoiled ends the connection for what is wrong in a body: net/http, which may be
+// answering, gets an error for the rest of it.
+func (c *conn) spoiled(why reason) error {
+	if why == none {
+		return nil
+	}
+	c.front.count(why)
+	c.err = errors.New(refusals[why].text)
+	c.mu.Lock()
+	c.linger = true
+	c.mu.Unlock()
+	if c.checked == 0 {
+		return c.err
+	}
+	return nil
+}
+
+// readHead waits for a head. It returns 0 and no error if there is something to
+// be handed out. Nothing is written by net/http meanwhile.
+func (c *conn) readHead(p []byte) (int, error) {
+	lim := &c.front.limits
+	c.head.reset()
+	if c.pos == len(c.buf) && len(p) >= 512 {
+		// The usual way: p has room for most heads, and they come in one piece.
+		n, err := c.Conn.Read(p)
+		if n == 0 {
+			return 0, err
+		}
+		size, why := c.head.parse(p[:n], lim)
+		if why != none {
+			return 0, c.refuse(why)
+		}
+		if size > 0 {
+			good := size + c.begin(p[size:n])
+			if good < n && c.err == nil {
+				c.keep(p[good:n])
+			}
+			return copy(p, p[c.head.start:good]), nil
+		}
+		c.keep(p[:n])
+	}
+	return 0, c.gather(lim)
+}
+
+// begin notes that a head is handed out, and returns how much of what came behind
+// it belongs to it.
+func (c *conn) begin(behind []byte) int {
+	c.busy = true
+	c.body.begin(&c.head)
+	n, why := c.body.take(behind)
+	_ = c.spoiled(why) // for the next Read
+	return n
+}
+
+// gather is readHead for a head that does not come in one piece, or came behind
+// another one. Its deadline begins with its first byte.
+func (c *conn) gather(lim *limits) error {
+	timed := false
+	for {
+		if c.pos < len(c.buf) {
+			b := c.buf[c.pos:]
+			size, why := c.head.parse(b, lim)
+			if why != none {
+				return c.refuse(why)
+			}
+			if size > 0 {
+				c.checked = size + c.begin(b[size:]) - c.head.start
+				c.pos += c.head.start
+				return nil
+			}
+			if !timed {
+				timed = true
+				c.hurry()
+			}
+		}
+		c.room()
+		n, err := c.Conn.Read(c.buf[len(c.buf):cap(c.buf)])
+		c.buf = c.buf[:len(c.buf)+n]
+		if n > 0 {
+			continue
+		}
+		if timed && errors.Is(err, os.ErrDeadlineExceeded) {
+			return c.refuse(headTimeout)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// hurry sets the deadline of a head that has begun, unless net/http's own, which
+// it takes back once it has the head, comes before.
+func (c *conn) hurry() {
+	deadline := time.Now().Add(c.front.options.HeaderTimeout)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.deadline.IsZero() || deadline.Before(c.deadline) {
+		_ = c.Conn.SetReadDeadline(deadline)
+	}
+}
+
+// hold is Read while a request is answered. Its end is an error of the connection,
+// such as that the client has left, or net/http's deadline. Bytes that come are
+// kept; behind the first ones nothing is read, so that a client cannot make us
+// buffer its pipeline.
+func (c *conn) hold() error {
+	if c.pos == len(c.buf) {
+		c.room()
+		n, err := c.Conn.Read(c.buf[len(c.buf):cap(c.buf)])
+		if c.buf = c.buf[:len(c.buf)+n]; n == 0 {
+			c.release()
+			return err
+		}
+	}
+	for {
+		c.mu.Lock()
+		deadline, closed := c.deadline, c.closed
+		if c.wake == nil {
+			c.wake = make(chan struct{})
+		}
+		wake := c.wake
+		c.mu.Unlock()
+		var expired <-chan time.Time
+		switch left := time.Until(deadline); {
+		case closed:
+			return net.ErrClosed
+		case deadline.IsZero():
+		case left <= 0:
+			return os.ErrDeadlineExceeded
+		default:
+			timer := time.NewTimer(left)
+			defer timer.Stop()
+			expired = timer.C
+		}
+		select {
+		case <-wake:
+		case <-expired:
+		}
+	}
+}
+
+// SetReadDeadline keeps its meaning for net/http, also while Read holds bytes back.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = t
+	c.stir()
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.Conn.SetWriteDeadline(t))
+}
+
+// Close ends the connection, and a Read that waits.
+func (c *conn) Close() error {
+	c.mu.Lock()
+	linger := c.linger && !c.closed
+	c.closed = true
+	c.stir()
+	c.mu.Unlock()
+	if linger {
+		c.drain()
+	}
+	return c.Conn.Close()
+}
+
+// stir wakes who holds. mu is held.
+func (c *conn) stir() {
+	if c.wake != nil {
+		close(c.wake)
+		c.wake = nil
+	}
+}
