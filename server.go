@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/cache"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/front"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/disk"
@@ -54,6 +55,7 @@ type Server struct {
 	log      *slog.Logger
 	via      string // this process in Via
 	http     http.Server
+	front    *front.Front // between its listeners and http
 	store    closingStore
 	ledger   *ledger.Ledger
 	cache    *cache.Cache

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/edge"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/front"
 )
 
 // serve prepares the HTTP server.
@@ -25,6 +26,14 @@ func (s *Server) serve(cfg *Config) {
 		ConnContext:       edge.ConnContext,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	s.front = front.New(front.Options{
+		Target:        int(cfg.Limits.RequestLine),
+		Header:        int(cfg.Limits.RequestHeaders),
+		Fields:        cfg.Limits.RequestFields,
+		HeaderTimeout: time.Duration(cfg.Limits.ClientHeaderTimeout),
+		Log:           s.log,
+	})
+	s.front.Prepare(&s.http)
 }
 
 // Run serves on the configured addresses until ctx is done, then drains:
@@ -43,7 +52,8 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	served := make(chan error, len(listeners))
 	for _, l := range listeners {
 		s.log.Info("serving app", "addr", l.Addr().String())
-		go func() { served <- s.http.Serve(l) }()
+		// The guard is the last wrapper of l: limits of connections, then TLS, stand below it.
+		go func() { served <- s.http.Serve(s.front.Listener(l)) }()
 	}
 	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var kept sync.WaitGroup
