@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -163,14 +164,18 @@ func TestRegistries(t *testing.T) {
 	add := func(name string, o HubOptions, servers ...string) {
 		h := &Hub{Name: name, Type: HubOCI, Path: "/" + name, Rollout: RolloutModular, Options: o}
 		for _, server := range servers {
+			server, match, mapped := strings.Cut(server, " ")
 			u, err := url.Parse(server)
 			require.NoError(t, err)
 			h.Upstream = append(h.Upstream, Upstream{Server: URL{u}})
+			if mapped {
+				h.Upstream[len(h.Upstream)-1].Path.Match.Regexp = regexp.MustCompile(match)
+			}
 		}
 		r.add(&target{mounted: &mounted{config: h}})
 	}
 	add("one", HubOptions{NS: []string{"one.example.org"}}, "https://Real.example.org/", "https://shared.example.org", "https://mirror.example.org/one")
-	add("two", HubOptions{NS: []string{"two.example.org:5000", "also.example.org"}}, "http://plain.example.org:5000", "https://shared.example.org:443", "https://one.example.org")
+	add("two", HubOptions{NS: []string{"two.example.org:5000", "also.example.org"}}, "http://plain.example.org:5000", "https://shared.example.org:443", "https://one.example.org", "https://mapped.example.org ^/v2/x/(.*)")
 	check := func(t *testing.T, asked, name, seen string) {
 		t.Helper()
 		to, _, u := r.find(httptest.NewRequest("GET", asked, nil))
@@ -196,6 +201,7 @@ func TestRegistries(t *testing.T) {
 		{"options before upstreams", "/v2/library/x/manifests/1?ns=one.example.org", "one", "/v2/library/x/manifests/1"},
 		{"an upstream of both", "/v2/library/x/manifests/1?ns=shared.example.org", "", ""},
 		{"an upstream below a path", "/v2/library/x/manifests/1?ns=mirror.example.org", "", ""},
+		{"an upstream with paths mapped", "/v2/library/x/manifests/1?ns=mapped.example.org", "", ""},
 		{"an upstream without its port", "/v2/library/x/manifests/1?ns=plain.example.org", "", ""},
 		{"neither a hub nor a default", "/v2/library/x/manifests/1", "", ""},
 		{"unknown registry", "/v2/library/x/manifests/1?ns=x.example.org", "", ""},

@@ -223,6 +223,7 @@ func TestHostileRealm(t *testing.T) {
 		"http://169.254.169.254/latest/meta-data",
 		"https://user:password@registry.example.org/token",
 		"https://registry.example.org.decoy.example.com/token",
+		"https://notauth.example.com/token", "https://not.auth.example.com/token",
 		"https://registry.example.org@decoy.example.com/token",
 		"//registry.example.org/token",
 		"/token", "file:///etc/passwd", "gopher://registry.example.org/token", "https:///token", "https://%zz/", "",
