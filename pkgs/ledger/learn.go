@@ -120,19 +120,27 @@ func (l *Ledger) await(ctx context.Context, key exchange.Key, h hash) (exchange.
 //
 // BUG: after a power failure a mark may be on disk where facts before it are
 // not: they stay unknown until the mark is old, or the index another one.
-func (l *Ledger) Learn(next exchange.Source, req *exchange.Request, entry *exchange.Entry, prefix string,
-	parse func(r io.Reader, teach func(path string, f exchange.Fact)) error) {
+func (l *Ledger) Learn(next exchange.Source, req *exchange.Request, entry *exchange.Entry, prefix string, parse Parse) {
+	l.learn(next, req, entry, prefix, parse, nil)
+}
+
+// A Parse reads an index and calls teach for every path that it speaks of.
+type Parse = func(r io.Reader, teach func(path string, f exchange.Fact)) error
+
+// learn begins a run, which attends the lesson, if any, before it reads itself.
+// False: there is nothing to learn.
+func (l *Ledger) learn(next exchange.Source, req *exchange.Request, entry *exchange.Entry, prefix string, parse Parse, s *Lesson) bool {
 	if l == nil || entry.Status != http.StatusOK {
-		return
+		return false
 	}
 	ids := identities(req, entry)
 	if l.learned(ids) {
-		return
+		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.queued >= maxQueued || l.claimedLocked(ids) {
-		return
+		return false
 	}
 	l.queued++
 	for _, id := range ids {
@@ -140,7 +148,12 @@ func (l *Ledger) Learn(next exchange.Source, req *exchange.Request, entry *excha
 	}
 	uncover := l.coverLocked(&cover{hub: req.Key.Hub, prefix: prefix, index: req.Key})
 	l.wg.Go(func() {
-		err := l.run(next, req, parse)
+		var err error
+		if s != nil && l.attend(s, req.Key.Hub) {
+			l.mark(ids)
+		} else {
+			err = l.run(next, req, parse)
+		}
 		l.mu.Lock()
 		l.queued--
 		for _, id := range ids {
@@ -159,6 +172,7 @@ func (l *Ledger) Learn(next exchange.Source, req *exchange.Request, entry *excha
 			l.log.Warn("index not learned", "hub", req.Key.Hub, "key", req.Key.String(), "err", err)
 		}
 	})
+	return true
 }
 
 // learned says whether the index was learned under one of its identities, and
@@ -220,8 +234,7 @@ func identities(req *exchange.Request, e *exchange.Entry) []hash {
 }
 
 // run learns one index.
-func (l *Ledger) run(next exchange.Source, req *exchange.Request,
-	parse func(io.Reader, func(string, exchange.Fact)) error) (err error) {
+func (l *Ledger) run(next exchange.Source, req *exchange.Request, parse Parse) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())

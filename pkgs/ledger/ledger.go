@@ -2,7 +2,8 @@
 // come, by key.
 //
 // Its words: a fact is what an index says of one key; a mark says that an index
-// was read; a run is the reading of one index. Hubs teach, mostly by
+// was read; a run is the reading of one index; a lesson is one that somebody
+// reads for another reason. Hubs teach, mostly by [Ledger.Lesson] or
 // [Ledger.Learn], which reads an index behind the client that asked for it; the
 // cache asks with [Ledger.Lookup] and then proves content by the answer.
 //
@@ -60,6 +61,7 @@ type Ledger struct {
 	busy chan struct{}  // a token for each run that reads
 
 	reading atomic.Int32 // len(covers), so that an idle Lookup takes no lock
+	waiting atomic.Int64 // bytes of facts that lessons hold
 
 	mu      sync.Mutex
 	closed  bool                // guarded by mu, like all that follows
