@@ -15,6 +15,7 @@ type Tag struct {
 	name  string // one of those asked for
 	attrs []htmlAttr
 	edits []htmlEdit
+	texts []byte // of edits
 	drop  bool
 
 	nameEnd int // in raw
@@ -27,8 +28,8 @@ const maxAttrs = 1000
 type htmlAttr struct{ name, nameEnd, value, valueEnd int }
 
 type htmlEdit struct {
-	from, to int
-	text     string
+	from, to         int // in Tag.raw
+	textFrom, textTo int // in Tag.texts
 }
 
 // Name is the one of those asked for that the tag has.
@@ -37,17 +38,29 @@ func (t *Tag) Name() string { return t.name }
 // Attr is the value of the last attribute of that name, which is lower case:
 // the last is the one that pip takes.
 func (t *Tag) Attr(name string) (value string, ok bool) {
+	b, ok := t.AttrBytes(name)
+	return string(b), ok
+}
+
+// AttrBytes is Attr without a copy: valid as long as the tag is.
+func (t *Tag) AttrBytes(name string) (value []byte, ok bool) {
 	for i := len(t.attrs) - 1; i >= 0; i-- {
 		if a := &t.attrs[i]; t.is(a, name) {
 			return unescape(t.raw[a.value:a.valueEnd]), true
 		}
 	}
-	return "", false
+	return nil, false
 }
 
 // Map puts f of its value into each attribute of that name: clients differ in
 // which they take. A value that f returns as it is stays in its spelling.
 func (t *Tag) Map(name string, f func(value string) string) {
+	t.MapBytes(name, func(value []byte) []byte { return []byte(f(string(value))) })
+}
+
+// MapBytes is Map without copies: value is valid until f returns, what f returns
+// until it is called again.
+func (t *Tag) MapBytes(name string, f func(value []byte) []byte) {
 	for i := range t.attrs {
 		a := &t.attrs[i]
 		if !t.is(a, name) || a.value == a.nameEnd {
@@ -55,15 +68,26 @@ func (t *Tag) Map(name string, f func(value string) string) {
 		}
 		old := unescape(t.raw[a.value:a.valueEnd])
 		mapped := f(old)
-		if mapped == old {
+		if bytes.Equal(mapped, old) {
 			continue
 		}
-		mapped = html.EscapeString(mapped)
-		if q := t.raw[a.value-1]; q != '"' && q != '\'' {
-			mapped = `"` + mapped + `"`
+		e := htmlEdit{from: a.value, to: a.valueEnd, textFrom: len(t.texts)}
+		if q := t.raw[a.value-1]; q == '"' || q == '\'' {
+			t.texts = appendEscaped(t.texts, mapped)
+		} else {
+			t.texts = append(appendEscaped(append(t.texts, '"'), mapped), '"')
 		}
-		t.edits = append(t.edits, htmlEdit{a.value, a.valueEnd, mapped})
+		e.textTo = len(t.texts)
+		t.edits = append(t.edits, e)
 	}
+}
+
+// appendEscaped appends what stands for s in a quoted attribute.
+func appendEscaped(b, s []byte) []byte {
+	if !bytes.ContainsAny(s, `<>&'"`) {
+		return append(b, s...)
+	}
+	return append(b, html.EscapeString(string(s))...)
 }
 
 // Drop takes the tag out of the text.
@@ -76,23 +100,23 @@ func (t *Tag) is(a *htmlAttr, name string) bool {
 
 // unescape replaces character references that end in a semicolon. One that does
 // not is none in an attribute (HTML §13.2.5.73): a query may hold &copy=1.
-func unescape(raw []byte) string {
+func unescape(raw []byte) []byte {
 	if bytes.IndexByte(raw, '&') < 0 {
-		return string(raw)
+		return raw
 	}
-	var b strings.Builder
+	var text []byte
 	for {
 		before, rest, found := bytes.Cut(raw, []byte{'&'})
-		b.Write(before)
+		text = append(text, before...)
 		if !found {
-			return b.String()
+			return text
 		}
 		name, after, ended := bytes.Cut(rest, []byte{';'})
 		if ended && len(name) <= 32 && bytes.IndexByte(name, '&') < 0 {
-			b.WriteString(html.UnescapeString("&" + string(name) + ";"))
+			text = append(text, html.UnescapeString("&"+string(name)+";")...)
 			raw = after
 		} else {
-			b.WriteByte('&')
+			text = append(text, '&')
 			raw = rest
 		}
 	}
@@ -170,7 +194,7 @@ func (c *htmlCopier) markup() error {
 // startTag reads one, edits it, and passes over content that is no HTML.
 func (c *htmlCopier) startTag() error {
 	t := &c.tag
-	t.attrs, t.edits, t.drop = t.attrs[:0], t.edits[:0], false
+	t.attrs, t.edits, t.texts, t.drop = t.attrs[:0], t.edits[:0], t.texts[:0], false
 	if !c.scan() {
 		c.hold = -1
 		return c.fail("HTML tag without end, or too long")
@@ -192,7 +216,7 @@ func (c *htmlCopier) startTag() error {
 		} else {
 			slices.SortFunc(t.edits, func(a, b htmlEdit) int { return a.from - b.from })
 			for _, e := range t.edits {
-				c.replace(from+e.from, from+e.to, []byte(e.text))
+				c.replace(from+e.from, from+e.to, t.texts[e.textFrom:e.textTo])
 			}
 		}
 		return nil

@@ -52,22 +52,28 @@ func CopyJSON(dst io.Writer, src io.Reader, rules JSONRules) error {
 
 // JSONString is the string that a scalar of a JSON text is; false for another one.
 func JSONString(value []byte) (string, bool) {
+	s, ok := JSONBytes(value)
+	return string(s), ok
+}
+
+// JSONBytes is JSONString without a copy: valid as long as value is.
+func JSONBytes(value []byte) ([]byte, bool) {
 	if len(value) < 2 || value[0] != '"' {
-		return "", false
+		return nil, false
 	}
 	if bytes.IndexByte(value, '\\') < 0 {
-		return string(value[1 : len(value)-1]), true
+		return value[1 : len(value)-1], true
 	}
 	var s string
 	err := json.Unmarshal(value, &s)
-	return s, err == nil
+	return []byte(s), err == nil
 }
 
 // AppendJSONString appends s to b as a JSON text has it.
-func AppendJSONString(b []byte, s string) []byte {
+func AppendJSONString[S string | []byte](b []byte, s S) []byte {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' {
-			quoted, _ := json.Marshal(s) // of a string there is no error
+			quoted, _ := json.Marshal(string(s)) // of a string there is no error
 			return append(b, quoted...)
 		}
 	}
@@ -79,8 +85,13 @@ func AppendJSONString(b []byte, s string) []byte {
 // A jsonNode is what the rules say of a value and of what is in it. Nil: nothing.
 type jsonNode struct {
 	value, end func([]byte) ([]byte, error)
-	names      map[string]*jsonNode
+	names      []jsonName // a handful at most
 	any        *jsonNode
+}
+
+type jsonName struct {
+	name string
+	node *jsonNode
 }
 
 func (n *jsonNode) child(name string) *jsonNode {
@@ -90,13 +101,26 @@ func (n *jsonNode) child(name string) *jsonNode {
 		}
 		return n.any
 	}
-	if n.names[name] == nil {
-		if n.names == nil {
-			n.names = map[string]*jsonNode{}
+	for _, known := range n.names {
+		if known.name == name {
+			return known.node
 		}
-		n.names[name] = &jsonNode{}
 	}
-	return n.names[name]
+	n.names = append(n.names, jsonName{name, &jsonNode{}})
+	return n.names[len(n.names)-1].node
+}
+
+// member is the node of an object's member of that name.
+func (n *jsonNode) member(name []byte) *jsonNode {
+	if n == nil {
+		return nil
+	}
+	for i := range n.names {
+		if known := &n.names[i]; string(name) == known.name {
+			return known.node
+		}
+	}
+	return n.any
 }
 
 // element is the node of an array's elements.
@@ -206,42 +230,76 @@ func (c *jsonCopier) peek() byte {
 	}
 }
 
-// inside reads up to the next value in f, whose node it returns: over the
-// member's name in an object.
+// inside reads up to the next value in f that matters, whose node it returns:
+// over the member's name in an object.
 func (c *jsonCopier) inside(f *jsonFrame) (*jsonNode, error) {
 	if f.closer == ']' {
 		return f.node.element(), nil
 	}
+	if node, ok := c.pass(f.node); ok {
+		return node, nil
+	}
 	if c.peek() != '"' {
 		return nil, c.fail("bad JSON")
 	}
-	var node *jsonNode
 	if f.node != nil && f.node.names != nil {
 		c.hold = c.pos
 	}
 	if err := c.string(); err != nil {
 		return nil, err
 	}
+	node := f.node.element()
 	if c.hold >= 0 {
-		name := c.buf[c.hold+1 : c.pos-1]
-		node = f.node.names[string(name)]
-		if node == nil && bytes.IndexByte(name, '\\') >= 0 {
-			s, ok := JSONString(c.buf[c.hold:c.pos])
-			if !ok {
-				return nil, c.fail("bad JSON string")
-			}
-			node = f.node.names[s]
+		name, ok := JSONBytes(c.buf[c.hold:c.pos])
+		if !ok {
+			return nil, c.fail("bad JSON string")
 		}
+		node = f.node.member(name)
 		c.hold = -1
-	}
-	if node == nil {
-		node = f.node.element()
 	}
 	if c.peek() != ':' {
 		return nil, c.fail("bad JSON")
 	}
 	c.pos++
 	return node, nil
+}
+
+// pass is inside for what most objects are: members without blanks and escapes
+// in their names, that are whole in the buffer. It passes over those with a
+// scalar that no rule speaks of. False: pos is at a member that is unlike that.
+func (c *jsonCopier) pass(n *jsonNode) (*jsonNode, bool) {
+	b := c.buf[:c.end]
+	for c.pos < len(b) && b[c.pos] == '"' {
+		i := special(b, c.pos+1)
+		if i+2 >= len(b) || b[i] != '"' || b[i+1] != ':' {
+			return nil, false
+		}
+		node := n.member(b[c.pos+1 : i])
+		i += 2
+		if node != nil || b[i] == '{' || b[i] == '[' {
+			c.pos = i
+			return node, true
+		}
+		if b[i] == '"' {
+			var ok bool
+			if i, ok = ending(b, i+1); !ok {
+				return nil, false
+			}
+		} else {
+			first := i
+			for i < len(b) && inWord[b[i]] {
+				i++
+			}
+			if i == first {
+				return nil, false
+			}
+		}
+		if i >= len(b) || b[i] != ',' {
+			return nil, false
+		}
+		c.pos = i + 1
+	}
+	return nil, false
 }
 
 // scalar reads one that begins with ch, and edits it.
@@ -275,18 +333,10 @@ func (c *jsonCopier) scalar(node *jsonNode, ch byte) error {
 func (c *jsonCopier) string() error {
 	c.pos++
 	for {
-		// pos is not within an escape, so the backslashes before a quote tell
-		// whether it is one.
-		rest := c.buf[c.pos:c.end]
-		i := quote(rest)
-		if i >= 0 {
-			c.pos += i + 1
-			if i == 0 || rest[i-1] != '\\' || backslashes(rest[:i])%2 == 0 {
-				return nil
-			}
-			continue
+		var ok bool
+		if c.pos, ok = ending(c.buf[:c.end], c.pos); ok {
+			return nil
 		}
-		c.pos = c.end - backslashes(rest)%2
 		if !c.more() {
 			c.pos = c.end
 			return c.fail("bad JSON string")
@@ -294,45 +344,65 @@ func (c *jsonCopier) string() error {
 	}
 }
 
-// quote is the index of the first quote in b; -1: there is none. Most strings of
-// an index are short, and [bytes.IndexByte] pays off from 32 bytes on.
-func quote(b []byte) int {
+// ending is the index behind the closing quote of the string that b is in at i.
+// False: it is not in b, and the index is where to look on.
+func ending(b []byte, i int) (int, bool) {
+	for {
+		i = special(b, i)
+		switch {
+		case i == len(b):
+			return i, false
+		case b[i] == '"':
+			return i + 1, true
+		case i+1 == len(b):
+			return i, false
+		}
+		i += 2
+	}
+}
+
+// special is the index of the first quote or backslash in b from i on; the
+// length of b if there is none. Most strings of an index are short.
+func special(b []byte, i int) int {
 	const (
-		ones   = 0x0101010101010101
-		highs  = 0x80 * ones
-		quotes = '"' * ones
+		ones        = 0x0101010101010101
+		highs       = 0x80 * ones
+		quotes      = '"' * ones
+		backslashes = '\\' * ones
 	)
-	i := 0
-	for ; i < 32 && i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:]) ^ quotes // a quote is a zero byte now
-		if zero := (x - ones) &^ x & highs; zero != 0 { // the lowest one is right, higher ones may not be
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		q, s := x^quotes, x^backslashes // what is looked for is a zero byte now
+		// Of the bits the lowest one is right, higher ones may not be.
+		if zero := ((q-ones)&^q | (s-ones)&^s) & highs; zero != 0 {
 			return i + bits.TrailingZeros64(zero)/8
 		}
 	}
-	if j := bytes.IndexByte(b[i:], '"'); j >= 0 {
-		return i + j
+	for ; i < len(b); i++ {
+		if b[i] == '"' || b[i] == '\\' {
+			return i
+		}
 	}
-	return -1
-}
-
-// backslashes counts those that b ends in.
-func backslashes(b []byte) int {
-	n := 0
-	for n < len(b) && b[len(b)-1-n] == '\\' {
-		n++
-	}
-	return n
+	return len(b)
 }
 
 // skip passes over what is in an object or array that no rule speaks of, and its end.
 func (c *jsonCopier) skip() error {
-	for outer := len(c.stack) - 1; ; {
-		for c.pos < c.end {
-			switch ch := c.buf[c.pos]; ch {
+	outer := len(c.stack) - 1
+	for {
+		b := c.buf[:c.end]
+		for c.pos < len(b) {
+			switch ch := b[c.pos]; ch {
 			case '"':
+				i, ok := ending(b, c.pos+1)
+				if ok {
+					c.pos = i
+					continue
+				}
 				if err := c.string(); err != nil {
 					return err
 				}
+				b = c.buf[:c.end]
 				continue
 			case '{', '[':
 				if err := c.open(nil, ch); err != nil {
@@ -362,16 +432,22 @@ func (c *jsonCopier) word() bool {
 	n := 0
 	for {
 		for c.pos < c.end {
-			switch ch := c.buf[c.pos]; {
-			case 'a' <= ch && ch <= 'z', '0' <= ch && ch <= '9', ch == '-', ch == '+', ch == '.', ch == 'E':
-				c.pos++
-				n++
-			default:
+			if !inWord[c.buf[c.pos]] {
 				return n > 0
 			}
+			c.pos++
+			n++
 		}
 		if !c.more() {
 			return n > 0
 		}
 	}
 }
+
+// inWord are the bytes of numbers, true, false and null.
+var inWord = func() (t [256]bool) {
+	for _, ch := range "abcdefghijklmnopqrstuvwxyz0123456789-+.E" {
+		t[ch] = true
+	}
+	return t
+}()

@@ -60,13 +60,26 @@ func hostOf(u *url.URL) string {
 // (an absolute URL, after redirects). It begins with "/", and keeps query and
 // fragment. ok is false for a link to elsewhere, which stays.
 func (l *Links) Map(link string, from *url.URL) (path string, ok bool) {
+	b, ok := l.Append(nil, []byte(link), from)
+	return string(b), ok
+}
+
+// Append is Map that appends the path to dst.
+func (l *Links) Append(dst, link []byte, from *url.URL) (path []byte, ok bool) {
 	for i := range l.bases { // an index has 100,000 links like that: no need to parse each
 		for _, literal := range l.bases[i].literal {
-			if rest, below := strings.CutPrefix(link, literal); below && flat(rest) {
-				return l.bases[i].prefix + rest, true
+			if len(link) >= len(literal) && string(link[:len(literal)]) == literal && flat(link[len(literal):]) {
+				dst = append(dst, l.bases[i].prefix...)
+				return append(dst, link[len(literal):]...), true
 			}
 		}
 	}
+	mapped, ok := l.parse(string(link), from)
+	return append(dst, mapped...), ok
+}
+
+// parse is Map of any link.
+func (l *Links) parse(link string, from *url.URL) (path string, ok bool) {
 	u, err := url.Parse(link)
 	if err != nil {
 		return "", false
@@ -100,7 +113,7 @@ func (l *Links) Map(link string, from *url.URL) (path string, ok bool) {
 
 // flat says that a path has neither escapes nor dot segments, and that no query
 // or fragment is behind it.
-func flat(path string) bool {
+func flat(path []byte) bool {
 	last := byte('/')
 	for i := range len(path) {
 		ch := path[i]
