@@ -1,6 +1,7 @@
 package npm
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // rules is the version of the rewriter.
@@ -24,92 +26,133 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		if k != packument && k != manifest || req.Post != nil {
 			return next.Get(ctx, req)
 		}
-		var from *url.URL // of the index that is edited
-		index := exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-			resp, err := next.Get(ctx, req)
-			if err == nil && resp.Entry.Status == http.StatusOK {
-				from, _ = url.Parse(resp.Entry.Mirror + req.Target)
-				h.learn(next, req, resp, name, from)
-			}
-			return resp, err
-		})
+		ix := &index{hub: h, next: next, req: req, prefix: "/" + name + "/"}
+		if len(h.hub.Files) > 0 {
+			ix.prefix = "/" // its tarballs may be below /_f/
+		}
 		base := req.Client.Base
-		resp, err := h.hub.Edited(ctx, index, req, rules+base, func(dst io.Writer, src io.Reader) error {
-			return h.edit(dst, src, base, from)
+		resp, err := h.hub.Edited(ctx, exchange.SourceFunc(ix.get), req, rules+base, func(dst io.Writer, src io.Reader) error {
+			lesson := ix.lesson()
+			var teach teacher
+			if lesson != nil {
+				teach = lesson.Teach
+			}
+			err := h.copy(dst, src, base, ix.from, teach)
+			lesson.End(err)
+			return err
 		})
+		if err == nil {
+			ix.learn() // what is kept edited was not read
+		}
 		return hub.Vary(resp, "Accept"), err
 	})
 }
 
-// edit copies a packument or a manifest, its tarballs as links below base.
-func (h *Hub) edit(dst io.Writer, src io.Reader, base string, from *url.URL) error {
-	var link []byte
-	lead := func(value []byte) ([]byte, error) {
-		s, ok := hub.JSONString(value)
-		if !ok || base == "" {
+// A teacher hears what an index says of a path.
+type teacher = func(path string, f exchange.Fact)
+
+// An index is a packument or a manifest that is being answered with.
+type index struct {
+	hub    *Hub
+	next   exchange.Source
+	req    *exchange.Request
+	prefix string // of what it may speak of
+
+	// Of the last response, set before it is edited.
+	entry *exchange.Entry // nil if it is not learned from
+	from  *url.URL
+}
+
+// get asks for the index.
+func (ix *index) get(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+	resp, err := ix.next.Get(ctx, req)
+	if err == nil && resp.Entry.Status == http.StatusOK {
+		ix.entry = resp.Entry
+		ix.from, _ = url.Parse(resp.Entry.Mirror + req.Target)
+		if resp.NoStore {
+			ix.entry = nil
+		}
+	}
+	return resp, err
+}
+
+// lesson teaches the ledger what the index says while it is edited.
+func (ix *index) lesson() *ledger.Lesson {
+	if ix.entry == nil {
+		return nil
+	}
+	return ix.hub.ledger.Lesson(ix.next, ix.req, ix.entry, ix.prefix, ix.parse())
+}
+
+// learn has the ledger read the index, unless that was or is being done.
+func (ix *index) learn() {
+	if ix.entry != nil {
+		ix.hub.ledger.Learn(ix.next, ix.req, ix.entry, ix.prefix, ix.parse())
+	}
+}
+
+func (ix *index) parse() ledger.Parse {
+	h, from := ix.hub, ix.from
+	return func(r io.Reader, teach func(string, exchange.Fact)) error {
+		plain, err := hub.Unpack(r)
+		if err != nil {
+			return err
+		}
+		defer plain.Close()
+		return h.copy(io.Discard, plain, "", from, teach)
+	}
+}
+
+// copy copies a packument or a manifest, its tarballs as links below base unless
+// that is "", and teaches what it says of them to whom it may concern.
+func (h *Hub) copy(dst io.Writer, src io.Reader, base string, from *url.URL, teach teacher) error {
+	// Of one "dist": base and path of its tarball, where that is the hub's, and
+	// what it says of it.
+	var link, quoted, integrity, shasum []byte
+	linked := false
+	tarball := func(value []byte) ([]byte, error) {
+		s, ok := hub.JSONBytes(value)
+		if !ok {
+			linked = false
 			return value, nil
 		}
-		path, ok := h.links.Map(s, from)
-		if !ok {
+		link = append(link[:0], base...)
+		if link, linked = h.links.Append(link, s, from); !linked || base == "" {
 			return value, nil // elsewhere, where it is not ours to fetch
 		}
-		link = hub.AppendJSONString(link[:0], base+path)
-		return link, nil
+		quoted = hub.AppendJSONString(quoted[:0], link)
+		return quoted, nil
 	}
-	return hub.CopyJSON(dst, src, hub.JSONRules{"versions/*/dist/tarball": lead, "dist/tarball": lead})
-}
-
-// learn teaches the ledger what an index says of tarballs.
-func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.Response, name string, from *url.URL) {
-	if resp.NoStore {
-		return
+	rules := hub.JSONRules{"versions/*/dist/tarball": tarball, "dist/tarball": tarball}
+	if teach == nil {
+		return hub.CopyJSON(dst, src, rules)
 	}
-	prefix := "/" + name + "/"
-	if len(h.hub.Files) > 0 {
-		prefix = "/" // its tarballs may be below /_f/
-	}
-	h.ledger.Learn(next, req, resp.Entry, prefix, func(r io.Reader, teach func(string, exchange.Fact)) error {
-		return h.facts(r, from, teach)
-	})
-}
-
-// facts reads a packument or a manifest.
-func (h *Hub) facts(r io.Reader, from *url.URL, teach func(path string, f exchange.Fact)) error {
-	plain, err := hub.Unpack(r)
-	if err != nil {
-		return err
-	}
-	defer plain.Close()
-	var link, integrity, shasum string
-	into := func(s *string) func([]byte) ([]byte, error) {
+	into := func(kept *[]byte) func([]byte) ([]byte, error) {
 		return func(value []byte) ([]byte, error) {
-			*s, _ = hub.JSONString(value)
+			s, _ := hub.JSONBytes(value)
+			*kept = append((*kept)[:0], s...)
 			return value, nil
 		}
 	}
-	dist := func([]byte) ([]byte, error) {
-		if digest := strongest(integrity, shasum); digest != "" {
-			if key, ok := h.key(link, from); ok {
-				teach(key, exchange.Fact{Digest: digest})
+	end := func([]byte) ([]byte, error) {
+		if linked {
+			if digest := strongest(integrity, shasum); digest != "" {
+				if key, ok := h.key(string(link[len(base):])); ok {
+					teach(key, exchange.Fact{Digest: digest})
+				}
 			}
 		}
-		link, integrity, shasum = "", "", ""
+		linked, integrity, shasum = false, integrity[:0], shasum[:0]
 		return nil, nil
 	}
-	rules := hub.JSONRules{}
-	for _, path := range [...]string{"versions/*/dist/", "dist/"} {
-		rules[path+"tarball"], rules[path+"integrity"], rules[path+"shasum"] = into(&link), into(&integrity), into(&shasum)
-		rules[path] = dist
+	for _, dist := range [...]string{"versions/*/dist/", "dist/"} {
+		rules[dist+"integrity"], rules[dist+"shasum"], rules[dist] = into(&integrity), into(&shasum), end
 	}
-	return hub.CopyJSON(io.Discard, plain, rules)
+	return hub.CopyJSON(dst, src, rules)
 }
 
-// key is the path that a client gets a tarball under, if it is one of this hub.
-func (h *Hub) key(link string, from *url.URL) (path string, ok bool) {
-	path, ok = h.links.Map(link, from)
-	if !ok {
-		return "", false
-	}
+// key is path as a client gets a tarball under it, if it is that of one.
+func (h *Hub) key(path string) (key string, ok bool) {
 	if plain(path) { // as most are, and an index has many of them
 		k, _ := classify(path)
 		return path, k == tarball || k == second
@@ -147,24 +190,24 @@ func plain(path string) bool {
 
 // strongest is the best digest of a list as Subresource Integrity has it
 // (W3C SRI §3.5), else the SHA-1; "" if there is none.
-func strongest(integrity, shasum string) (best exchange.Digest) {
+func strongest(integrity, shasum []byte) (best exchange.Digest) {
 	size := 0 // of the best one: the longest is the strongest
-	for item := range strings.FieldsSeq(integrity) {
-		item, _, _ = strings.Cut(item, "?") // options
-		algorithm, text, _ := strings.Cut(item, "-")
+	for item := range bytes.FieldsSeq(integrity) {
+		item, _, _ = bytes.Cut(item, []byte("?")) // options
+		name, text, _ := bytes.Cut(item, []byte("-"))
+		algorithm, n := sumSize(name)
 		var buf [64 + 3]byte
-		if base64.StdEncoding.DecodedLen(len(text)) > len(buf) {
+		if n <= size || base64.StdEncoding.DecodedLen(len(text)) > len(buf) {
 			continue
 		}
-		n, err := base64.StdEncoding.Decode(buf[:], []byte(text))
-		if err == nil && n == sumSize(algorithm) && n > size {
+		if m, err := base64.StdEncoding.Decode(buf[:], text); err == nil && m == n {
 			best, size = exchange.NewDigest(algorithm, buf[:n]), n
 		}
 	}
 	if best != "" {
 		return best
 	}
-	best, err := exchange.ParseDigest("sha1:" + strings.ToLower(shasum))
+	best, err := exchange.ParseDigest("sha1:" + strings.ToLower(string(shasum)))
 	if err != nil {
 		return ""
 	}
@@ -172,18 +215,18 @@ func strongest(integrity, shasum string) (best exchange.Digest) {
 }
 
 // sumSize is the length of a digest that integrity may name, in bytes; 0 of another one.
-func sumSize(algorithm string) int {
-	switch algorithm {
+func sumSize(name []byte) (algorithm string, size int) {
+	switch string(name) {
 	case "sha512":
-		return 64
+		return "sha512", 64
 	case "sha384":
-		return 48
+		return "sha384", 48
 	case "sha256":
-		return 32
+		return "sha256", 32
 	case "sha1":
-		return 20
+		return "sha1", 20
 	case "md5":
-		return 16
+		return "md5", 16
 	}
-	return 0
+	return "", 0
 }

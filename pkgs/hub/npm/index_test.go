@@ -158,7 +158,11 @@ func TestLearn(t *testing.T) {
 		version("4", "https://decoy.example.com/@sc/demo/-/demo-4.tgz", `,"integrity":"`+sri+`"`),
 		version("5", "https://registry.example.org/@sc/demo/-/demo-5.tgz", ""),
 	}, ",") + `},"dist":{"integrity":"` + sri + `"}}`
-	_, _, err = ask(t, h, "/@sc%2fdemo", serve(text))
+	gets := 0
+	_, _, err = ask(t, h, "/@sc%2fdemo", exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		gets++
+		return serve(text).Get(ctx, req)
+	}))
 	require.NoError(t, err)
 	fact := func(path string) exchange.Digest {
 		f, _ := l.Lookup(t.Context(), exchange.Key{Hub: "npm", Path: path})
@@ -169,6 +173,36 @@ func TestLearn(t *testing.T) {
 	for _, n := range []string{"3", "4", "5"} {
 		assert.Empty(t, fact("/@sc/demo/-/demo-"+n+".tgz"))
 	}
+	require.NoError(t, l.Close()) // waits for all that reads
+	assert.Equal(t, 1, gets, "it is learned while it is edited")
+}
+
+// An index that need not be edited since that is kept, or whose edit is given up,
+// is learned by reading it.
+func TestLearnBehind(t *testing.T) {
+	sum := exchange.Digest("sha256:" + strings.Repeat("0a", 32))
+	text := `{"versions":{"1":{"dist":{"tarball":"https://registry.example.org/demo/-/demo-1.tgz","shasum":"` + strings.Repeat("0a", 20) + `"}}},"readme":"`
+	for name, digest := range map[string]exchange.Digest{"kept": sum, "given up": ""} {
+		t.Run(name, func(t *testing.T) {
+			l, err := ledger.Open(ledger.Options{Path: filepath.Join(t.TempDir(), "ledger")})
+			require.NoError(t, err)
+			defer l.Close()
+			h := newHub(t)
+			h.ledger = l
+			h.hub.Cache = func(exchange.Source) exchange.Source { return serve("{}") }
+			req, err := h.Parse(httptest.NewRequest(http.MethodGet, "/demo", nil))
+			require.NoError(t, err)
+			resp, err := h.Rewrite(exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+				resp, err := serve(text+strings.Repeat("x", 4<<20)+`"}`).Get(ctx, req)
+				resp.Entry.Digest = digest
+				return resp, err
+			})).Get(t.Context(), req)
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close()) // with most of it not read
+			f, _ := l.Lookup(t.Context(), exchange.Key{Hub: "npm", Path: "/demo/-/demo-1.tgz"})
+			assert.Equal(t, exchange.Digest("sha1:"+strings.Repeat("0a", 20)), f.Digest)
+		})
+	}
 }
 
 func FuzzIndex(f *testing.F) {
@@ -177,8 +211,16 @@ func FuzzIndex(f *testing.F) {
 	h := newHub(f)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var out bytes.Buffer
-		err := h.edit(&out, bytes.NewReader(in), "http://proxy/npm", nil)
-		learned := h.facts(bytes.NewReader(in), nil, func(string, exchange.Fact) {})
+		err := h.copy(&out, bytes.NewReader(in), "http://proxy/npm", nil, nil)
+		var both bytes.Buffer
+		alone, beside := map[string]exchange.Fact{}, map[string]exchange.Fact{}
+		learned := h.copy(io.Discard, bytes.NewReader(in), "", nil, func(path string, f exchange.Fact) { alone[path] = f })
+		edited := h.copy(&both, bytes.NewReader(in), "http://proxy/npm", nil, func(path string, f exchange.Fact) { beside[path] = f })
+		if err == nil && edited == nil { // who learns looks into more of it, and finds more faults
+			require.Equal(t, out.Bytes(), both.Bytes(), "who learns changes nothing")
+		}
+		require.Equal(t, learned, edited)
+		require.Equal(t, alone, beside)
 		if json.Valid(in) && !bytes.Contains(in, []byte(strings.Repeat("[", 100))) && !bytes.Contains(in, []byte(strings.Repeat("{", 100))) {
 			require.NoError(t, err)
 			require.NoError(t, learned)
@@ -244,7 +286,7 @@ func BenchmarkRewrite(b *testing.B) {
 		b.ReportAllocs()
 		b.SetBytes(int64(len(text)))
 		for b.Loop() {
-			if err := h.facts(strings.NewReader(text), nil, func(string, exchange.Fact) {}); err != nil {
+			if err := h.copy(io.Discard, strings.NewReader(text), "http://proxy:8881/npm", nil, func(string, exchange.Fact) {}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -1,6 +1,7 @@
 package pypi
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/url"
@@ -11,128 +12,224 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
-// facts reads what an index says of its files and their metadata.
-func (h *Hub) facts(src io.Reader, l *linker, teach func(path string, f exchange.Fact)) error {
+// A teacher hears what an index says of a path.
+type teacher = func(path string, f exchange.Fact)
+
+// copy copies an index with its links mapped, and teaches what it says of its
+// files and their metadata to whom it may concern. Its first byte says what it
+// is: mirrors have JSON under any type, and the type is the client's to judge.
+func (h *Hub) copy(dst io.Writer, src io.Reader, l *linker, teach teacher) error {
 	src, json, err := sniff(src)
 	if err != nil {
 		return err
 	}
-	said := func(link string, size int64, digest, metadata exchange.Digest) {
-		key, ok := h.key(l, link)
-		if !ok {
-			return
-		}
-		if digest != "" || size > 0 {
-			teach(key, exchange.Fact{Size: size, Digest: digest})
-		}
-		if metadata != "" && strings.IndexByte(key, '?') < 0 {
-			teach(key+".metadata", exchange.Fact{Digest: metadata})
-		}
-	}
 	if json {
-		return jsonFacts(src, said)
+		return h.copyJSON(dst, src, l, teach)
 	}
-	return hub.CopyHTML(io.Discard, src, func(t *hub.Tag) error {
-		href, ok := t.Attr("href")
-		switch {
-		case !ok:
-		case t.Name() == "base":
-			l.setBase(href)
-		default:
-			link, fragment, _ := strings.Cut(href, "#")
-			metadata, ok := t.Attr("data-core-metadata") // PEP 714: the other name is the older
-			if !ok {
-				metadata, _ = t.Attr("data-dist-info-metadata")
+	return hub.CopyHTML(dst, src, func(t *hub.Tag) error {
+		if t.Name() == "base" {
+			if href, ok := t.Attr("href"); ok {
+				l.setBase(href)
+				t.Drop()
 			}
-			said(link, 0, assigned(fragment), assigned(metadata))
+			return nil
 		}
+		var fragment []byte
+		ours := false
+		t.MapBytes("href", func(value []byte) (text []byte) {
+			_, fragment, _ = bytes.Cut(value, []byte("#"))
+			text, ours = l.link(value)
+			return text
+		})
+		if teach != nil && ours {
+			metadata, ok := t.AttrBytes("data-core-metadata") // PEP 714: the other name is the older
+			if !ok {
+				metadata, _ = t.AttrBytes("data-dist-info-metadata")
+			}
+			h.said(l.path, 0, assigned(fragment), assigned(metadata), teach)
+		}
+		t.MapBytes("data-provenance", l.identity)
 		return nil
 	}, "a", "base")
 }
 
+// said teaches what an index says of one file.
+func (h *Hub) said(path []byte, size int64, digest, metadata exchange.Digest, teach teacher) {
+	if digest == "" && metadata == "" && size <= 0 {
+		return
+	}
+	key, ok := h.key(path)
+	if !ok {
+		return
+	}
+	if digest != "" || size > 0 {
+		teach(key, exchange.Fact{Size: size, Digest: digest})
+	}
+	if metadata != "" && strings.IndexByte(key, '?') < 0 {
+		teach(key+".metadata", exchange.Fact{Digest: metadata})
+	}
+}
+
 // assigned is the digest in a fragment or attribute, sha256=HEX; "" if there is none.
-func assigned(s string) exchange.Digest {
-	for part := range strings.SplitSeq(s, "&") {
-		algorithm, sum, ok := strings.Cut(part, "=")
-		if !ok {
-			continue
+func assigned(s []byte) exchange.Digest {
+	for len(s) > 0 {
+		var part []byte
+		part, s, _ = bytes.Cut(s, []byte("&"))
+		name, sum, _ := bytes.Cut(part, []byte("="))
+		for _, a := range algorithms {
+			if bytes.EqualFold(name, []byte(a.name)) {
+				if d := a.digest(sum); d != "" {
+					return d
+				}
+			}
 		}
-		if d := digest(algorithm, sum); d != "" {
+	}
+	return ""
+}
+
+// An algorithm of digests; size is that of its hexadecimal sums.
+type algorithm struct {
+	name string
+	size int
+}
+
+// algorithms are those that indexes use, the best first.
+var algorithms = [...]algorithm{{"sha512", 128}, {"sha384", 96}, {"sha256", 64}, {"sha1", 40}, {"md5", 32}}
+
+// digest is the one with a sum in hexadecimal; "" if it is no sum.
+func (a *algorithm) digest(sum []byte) exchange.Digest {
+	if len(sum) != a.size {
+		return ""
+	}
+	lower := true
+	for _, ch := range sum {
+		switch {
+		case '0' <= ch && ch <= '9', 'a' <= ch && ch <= 'f':
+		case 'A' <= ch && ch <= 'F':
+			lower = false
+		default:
+			return ""
+		}
+	}
+	if !lower {
+		sum = bytes.ToLower(sum)
+	}
+	return exchange.Digest(a.name + ":" + string(sum))
+}
+
+// A jsonFile is what a page of PEP 691, or a document of the JSON API, says of
+// one file.
+type jsonFile struct {
+	path     []byte // below the hub; empty: it is elsewhere
+	size     int64
+	sums     [len(algorithms)][]byte
+	metadata [2][]byte // SHA-256, by the newer name of the field and by the older
+}
+
+func (f *jsonFile) reset() {
+	f.path, f.size = f.path[:0], 0
+	for i := range f.sums {
+		f.sums[i] = f.sums[i][:0]
+	}
+	for i := range f.metadata {
+		f.metadata[i] = f.metadata[i][:0]
+	}
+}
+
+// digest is the best one of the file.
+func (f *jsonFile) digest() exchange.Digest {
+	for i := range algorithms {
+		if d := algorithms[i].digest(f.sums[i]); d != "" {
 			return d
 		}
 	}
 	return ""
 }
 
-func digest(algorithm, sum string) exchange.Digest {
-	d, err := exchange.ParseDigest(strings.ToLower(algorithm + ":" + sum))
-	if err != nil {
-		return ""
+// metadataDigest is that of the file's metadata.
+func (f *jsonFile) metadataDigest() exchange.Digest {
+	sha256 := algorithm{"sha256", 64}
+	if d := sha256.digest(f.metadata[0]); d != "" {
+		return d
 	}
-	return d
+	return sha256.digest(f.metadata[1])
 }
 
-// jsonFacts reads a page of PEP 691, or a document of the JSON API.
-func jsonFacts(src io.Reader, said func(link string, size int64, digest, metadata exchange.Digest)) error {
-	var link string
-	var size int64
-	var sums [5]exchange.Digest // of the file, the best first
-	var metadata [2]exchange.Digest
-	into := func(d *exchange.Digest, algorithm string) func([]byte) ([]byte, error) {
+func (h *Hub) copyJSON(dst io.Writer, src io.Reader, l *linker, teach teacher) error {
+	var f jsonFile
+	var text []byte
+	changed := func(old, link, value []byte) ([]byte, error) {
+		if bytes.Equal(link, old) {
+			return value, nil
+		}
+		text = hub.AppendJSONString(text[:0], link)
+		return text, nil
+	}
+	lead := func(value []byte) ([]byte, error) {
+		f.path = f.path[:0]
+		s, ok := hub.JSONBytes(value)
+		if !ok {
+			return value, nil
+		}
+		link, ours := l.link(s)
+		if ours {
+			f.path = append(f.path, l.path...)
+		}
+		return changed(s, link, value)
+	}
+	rules := hub.JSONRules{
+		"files/*/url": lead, "urls/*/url": lead, "releases/*/*/url": lead,
+		"files/*/provenance": func(value []byte) ([]byte, error) {
+			s, ok := hub.JSONBytes(value)
+			if !ok {
+				return value, nil
+			}
+			return changed(s, l.identity(s), value)
+		},
+	}
+	if teach != nil {
+		h.teachJSON(rules, &f, teach)
+	}
+	return hub.CopyJSON(dst, src, rules)
+}
+
+// teachJSON adds the rules that teach what is said of each file; its path is
+// another rule's.
+func (h *Hub) teachJSON(rules hub.JSONRules, f *jsonFile, teach teacher) {
+	into := func(kept *[]byte) func([]byte) ([]byte, error) {
 		return func(value []byte) ([]byte, error) {
-			s, _ := hub.JSONString(value)
-			*d = digest(algorithm, s)
+			s, _ := hub.JSONBytes(value)
+			*kept = append((*kept)[:0], s...)
 			return value, nil
 		}
 	}
-	rules := hub.JSONRules{}
-	for path, hashes := range map[string]string{"files/*/": "hashes/", "urls/*/": "digests/", "releases/*/*/": "digests/"} {
-		rules[path+"url"] = func(value []byte) ([]byte, error) {
-			link, _ = hub.JSONString(value)
+	for _, at := range [...]struct{ file, hashes string }{{"files/*/", "hashes/"}, {"urls/*/", "digests/"}, {"releases/*/*/", "digests/"}} {
+		rules[at.file+"size"] = func(value []byte) ([]byte, error) {
+			f.size, _ = strconv.ParseInt(string(value), 10, 64)
 			return value, nil
 		}
-		rules[path+"size"] = func(value []byte) ([]byte, error) {
-			size, _ = strconv.ParseInt(string(value), 10, 64)
-			return value, nil
+		for i, a := range algorithms {
+			rules[at.file+at.hashes+a.name] = into(&f.sums[i])
 		}
-		for i, algorithm := range [...]string{"sha512", "sha384", "sha256", "sha1", "md5"} {
-			rules[path+hashes+algorithm] = into(&sums[i], algorithm)
-		}
-		rules[path+"core-metadata/sha256"] = into(&metadata[0], "sha256")
-		rules[path+"dist-info-metadata/sha256"] = into(&metadata[1], "sha256")
-		rules[path] = func([]byte) ([]byte, error) {
-			if link != "" {
-				said(link, size, first(sums[:]), first(metadata[:]))
+		rules[at.file+"core-metadata/sha256"] = into(&f.metadata[0])
+		rules[at.file+"dist-info-metadata/sha256"] = into(&f.metadata[1])
+		rules[at.file] = func([]byte) ([]byte, error) {
+			if len(f.path) > 0 {
+				h.said(f.path, f.size, f.digest(), f.metadataDigest(), teach)
 			}
-			link, size = "", 0
-			clear(sums[:])
-			clear(metadata[:])
+			f.reset()
 			return nil, nil
 		}
 	}
-	return hub.CopyJSON(io.Discard, src, rules)
 }
 
-func first(all []exchange.Digest) exchange.Digest {
-	for _, d := range all {
-		if d != "" {
-			return d
-		}
+// key is path as a client gets a file under it, if it is that of one.
+func (h *Hub) key(path []byte) (key string, ok bool) {
+	key = string(path)
+	if plain(path[1:]) && (strings.HasPrefix(key, hub.FilePrefix) || classify(key) == file) {
+		return key, true
 	}
-	return ""
-}
-
-// key is the path that a client gets a file under, if it is one of this hub.
-func (h *Hub) key(l *linker, link string) (path string, ok bool) {
-	link, _, _ = strings.Cut(link, "#")
-	path, ok = l.locate(link)
-	if !ok {
-		return "", false
-	}
-	if plain(path[1:]) && (strings.HasPrefix(path, hub.FilePrefix) || classify(path) == file) {
-		return path, true
-	}
-	u, err := url.Parse(path)
+	u, err := url.Parse(key)
 	if err != nil {
 		return "", false
 	}

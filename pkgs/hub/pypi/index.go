@@ -11,6 +11,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // rules is the version of the rewriter.
@@ -60,71 +61,74 @@ func slash(req *exchange.Request) *exchange.Response {
 
 // index answers with an edited index, and has the ledger learn from it.
 func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Request, base string) (*exchange.Response, error) {
-	var mirror, at string // that the index came from, and where redirects ended
-	source := exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-		resp, err := next.Get(ctx, req)
-		if err == nil && resp.Entry.Status == http.StatusOK {
-			mirror, at = resp.Entry.Mirror, resp.Entry.URL
-			h.learn(next, req, resp)
+	ix := &index{hub: h, next: next, req: req}
+	resp, err := h.hub.Edited(ctx, exchange.SourceFunc(ix.get), req, rules+base, func(dst io.Writer, src io.Reader) error {
+		lesson := ix.lesson()
+		var teach teacher
+		if lesson != nil {
+			teach = lesson.Teach
 		}
-		return resp, err
-	})
-	return h.hub.Edited(ctx, source, req, rules+base, func(dst io.Writer, src io.Reader) error {
-		l := newLinker(h.links, req.Key.Path, mirror, at)
+		l := ix.linker()
 		l.base = base
-		return edit(dst, src, l)
-	})
-}
-
-// edit copies an index with its links mapped. Its first byte says what it is:
-// mirrors have JSON under any type, and the type is the client's to judge.
-func edit(dst io.Writer, src io.Reader, l *linker) error {
-	src, json, err := sniff(src)
-	if err != nil {
+		err := h.copy(dst, src, l, teach)
+		lesson.End(err)
 		return err
-	}
-	if !json {
-		return hub.CopyHTML(dst, src, func(t *hub.Tag) error {
-			if t.Name() == "base" {
-				if href, ok := t.Attr("href"); ok {
-					l.setBase(href)
-					t.Drop()
-				}
-				return nil
-			}
-			t.Map("href", l.link)
-			t.Map("data-provenance", l.identity)
-			return nil
-		}, "a", "base")
-	}
-	var text []byte
-	mapped := func(f func(string) string) func([]byte) ([]byte, error) {
-		return func(value []byte) ([]byte, error) {
-			s, ok := hub.JSONString(value)
-			if !ok {
-				return value, nil
-			}
-			link := f(s)
-			if link == s {
-				return value, nil
-			}
-			text = hub.AppendJSONString(text[:0], link)
-			return text, nil
-		}
-	}
-	return hub.CopyJSON(dst, src, hub.JSONRules{
-		"files/*/url": mapped(l.link), "files/*/provenance": mapped(l.identity),
-		"urls/*/url": mapped(l.link), "releases/*/*/url": mapped(l.link),
 	})
+	if err == nil {
+		ix.learn() // what is kept edited was not read
+	}
+	return resp, err
 }
 
-// identity is link for what names rather than leads (PEP 740): it is mapped
-// where it is the hub's, and else stays as it is.
-func (l *linker) identity(s string) string {
-	if _, ok := l.locate(s); ok {
-		return l.link(s)
+// An index is a page or a document that is being answered with.
+type index struct {
+	hub  *Hub
+	next exchange.Source
+	req  *exchange.Request
+
+	entry   *exchange.Entry // of the last response, set before that is edited
+	learned bool            // from
+}
+
+// get asks for the index.
+func (ix *index) get(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+	resp, err := ix.next.Get(ctx, req)
+	if err == nil && resp.Entry.Status == http.StatusOK {
+		ix.entry = resp.Entry
+		ix.learned = !resp.NoStore && req.Key.Path != simple && req.Policy.Class != freshness.Passthrough
 	}
-	return s
+	return resp, err
+}
+
+func (ix *index) linker() *linker {
+	return newLinker(ix.hub.links, ix.req.Key.Path, ix.entry.Mirror, ix.entry.URL)
+}
+
+// lesson teaches the ledger what the index says while it is edited.
+func (ix *index) lesson() *ledger.Lesson {
+	if !ix.learned {
+		return nil
+	}
+	return ix.hub.ledger.Lesson(ix.next, ix.req, ix.entry, "/", ix.parse())
+}
+
+// learn has the ledger read the index, unless that was or is being done.
+func (ix *index) learn() {
+	if ix.learned {
+		ix.hub.ledger.Learn(ix.next, ix.req, ix.entry, "/", ix.parse())
+	}
+}
+
+func (ix *index) parse() ledger.Parse {
+	h, l := ix.hub, ix.linker()
+	return func(r io.Reader, teach func(string, exchange.Fact)) error {
+		plain, err := hub.Unpack(r)
+		if err != nil {
+			return err
+		}
+		defer plain.Close()
+		return h.copy(io.Discard, plain, l, teach)
+	}
 }
 
 // sniff says whether a text is JSON.
@@ -143,20 +147,4 @@ func sniff(src io.Reader) (whole io.Reader, json bool, err error) {
 		}
 	}
 	return b, false, nil
-}
-
-// learn teaches the ledger what an index says of files.
-func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.Response) {
-	if resp.NoStore || req.Key.Path == simple || req.Policy.Class == freshness.Passthrough {
-		return
-	}
-	mirror, at := resp.Entry.Mirror, resp.Entry.URL
-	h.ledger.Learn(next, req, resp.Entry, "/", func(r io.Reader, teach func(string, exchange.Fact)) error {
-		plain, err := hub.Unpack(r)
-		if err != nil {
-			return err
-		}
-		defer plain.Close()
-		return h.facts(plain, newLinker(h.links, req.Key.Path, mirror, at), teach)
-	})
 }

@@ -32,7 +32,7 @@ func serve(mirror, text string) exchange.Source {
 	})
 }
 
-const index = "https://index.example.org"
+const mirror = "https://index.example.org"
 
 func ask(t testing.TB, h *Hub, path, accept string, next exchange.Source) (*exchange.Response, string, error) {
 	t.Helper()
@@ -52,24 +52,24 @@ func ask(t testing.TB, h *Hub, path, accept string, next exchange.Source) (*exch
 
 // Links, in HTML and in JSON. "" is: as it was.
 var links = []struct{ name, mirror, in, want string }{
-	{"second host", index, "https://files.example.org/packages/ab/demo-1.0.whl#sha256=00ff", "../../_f/f/ab/demo-1.0.whl#sha256=00ff"},
-	{"the other scheme", index, "http://files.example.org/packages/ab/demo-1.0.whl", "../../_f/f/ab/demo-1.0.whl"},
-	{"beside the second host's base", index, "https://files.example.org/other/demo-1.0.whl", ""},
-	{"below a mirror", index, "https://index.example.org/packages/demo-1.0.whl#egg=x", "../../packages/demo-1.0.whl#egg=x"},
-	{"below the other mirror", index, "https://mirror.example.org/pypi/web/packages/demo%2B1.whl", "../../packages/demo%2B1.whl"},
+	{"second host", mirror, "https://files.example.org/packages/ab/demo-1.0.whl#sha256=00ff", "../../_f/f/ab/demo-1.0.whl#sha256=00ff"},
+	{"the other scheme", mirror, "http://files.example.org/packages/ab/demo-1.0.whl", "../../_f/f/ab/demo-1.0.whl"},
+	{"beside the second host's base", mirror, "https://files.example.org/other/demo-1.0.whl", ""},
+	{"below a mirror", mirror, "https://index.example.org/packages/demo-1.0.whl#egg=x", "../../packages/demo-1.0.whl#egg=x"},
+	{"below the other mirror", mirror, "https://mirror.example.org/pypi/web/packages/demo%2B1.whl", "../../packages/demo%2B1.whl"},
 	{"host-relative", "https://mirror.example.org/pypi/web", "/pypi/web/packages/demo-1.0.whl#sha256=00", "../../packages/demo-1.0.whl#sha256=00"},
 	{"relative", "https://mirror.example.org/pypi/web", "../../packages/ab/demo-1.0.whl#sha256=00", ""},
 	{"relative, of an unknown mirror", "", "../../packages/ab/demo-1.0.whl#sha256=00", ""},
-	{"in the directory", index, "demo-1.0.whl", ""},
-	{"relative by another way", index, "../demo/./demo%2B1.whl", "../../simple/demo/demo%2B1.whl"},
+	{"in the directory", mirror, "demo-1.0.whl", ""},
+	{"relative by another way", mirror, "../demo/./demo%2B1.whl", "../../simple/demo/demo%2B1.whl"},
 	{"relative, out of the mirror", "https://mirror.example.org/pypi/web", "../../../packages/demo-1.0.whl#sha256=00", "https://mirror.example.org/pypi/packages/demo-1.0.whl#sha256=00"},
 	{"host-relative, out of the mirror", "https://mirror.example.org/pypi/web", "/packages/demo-1.0.whl", "https://mirror.example.org/packages/demo-1.0.whl"},
-	{"elsewhere (B7)", index, "https://decoy.example.com/packages/demo-1.0.whl#sha256=00", ""},
-	{"the mirror as a password (B7)", index, "https://files.example.org@decoy.example.com/packages/x.whl", ""},
-	{"with a query", index, "https://files.example.org/packages/x.whl?a=1&b=2#sha256=00", "../../_f/f/x.whl?a=1&b=2#sha256=00"},
-	{"a fragment alone", index, "#top", ""},
-	{"another scheme", index, "mailto:a@example.org", ""},
-	{"dots", index, "https://files.example.org/packages/../secret/x.whl", "https://files.example.org/packages/../secret/x.whl"},
+	{"elsewhere (B7)", mirror, "https://decoy.example.com/packages/demo-1.0.whl#sha256=00", ""},
+	{"the mirror as a password (B7)", mirror, "https://files.example.org@decoy.example.com/packages/x.whl", ""},
+	{"with a query", mirror, "https://files.example.org/packages/x.whl?a=1&b=2#sha256=00", "../../_f/f/x.whl?a=1&b=2#sha256=00"},
+	{"a fragment alone", mirror, "#top", ""},
+	{"another scheme", mirror, "mailto:a@example.org", ""},
+	{"dots", mirror, "https://files.example.org/packages/../secret/x.whl", "https://files.example.org/packages/../secret/x.whl"},
 }
 
 func TestHTML(t *testing.T) {
@@ -116,7 +116,7 @@ func TestBase(t *testing.T) {
 			`<base target=x><a href="../../_f/f/x.whl">`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, got, err := ask(t, newHub(t), "/simple/demo/", "", serve(index, tt.in))
+			_, got, err := ask(t, newHub(t), "/simple/demo/", "", serve(mirror, tt.in))
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, got)
 		})
@@ -133,7 +133,7 @@ func TestListing(t *testing.T) {
 func TestDocument(t *testing.T) {
 	const form = `{"info":{"home_page":"https://index.example.org/"},"releases":{"1.0":[{"url":"%s"}]},"urls":[{"url":"%s"}]}`
 	in := "https://files.example.org/packages/ab/x.whl"
-	_, got, err := ask(t, newHub(t), "/pypi/demo/json", "", serve(index, fmt.Sprintf(form, in, in)))
+	_, got, err := ask(t, newHub(t), "/pypi/demo/json", "", serve(mirror, fmt.Sprintf(form, in, in)))
 	require.NoError(t, err)
 	want := "http://proxy:8881/pypi/_f/f/ab/x.whl"
 	assert.Equal(t, fmt.Sprintf(form, want, want), got)
@@ -163,7 +163,7 @@ func TestBombs(t *testing.T) {
 	} {
 		for _, accept := range []string{"text/html", pipAccepts} {
 			t.Run(name+" for "+accept[:4], func(t *testing.T) {
-				_, _, err := ask(t, newHub(t), "/simple/demo/", accept, serve(index, text))
+				_, _, err := ask(t, newHub(t), "/simple/demo/", accept, serve(mirror, text))
 				var e *exchange.Error
 				require.ErrorAs(t, err, &e)
 				assert.Equal(t, http.StatusBadGateway, e.Status)
@@ -180,7 +180,7 @@ func TestNotAcceptable(t *testing.T) {
 			return nil, &exchange.Error{Status: http.StatusBadGateway}
 		}
 		assert.Equal(t, http.Header{"Accept": {"text/html"}}, req.Header)
-		return serve(index, "<a>").Get(ctx, req)
+		return serve(mirror, "<a>").Get(ctx, req)
 	})
 	_, got, err := ask(t, newHub(t), "/simple/demo/", pipAccepts, next)
 	require.NoError(t, err)
@@ -191,7 +191,7 @@ func TestNotAcceptable(t *testing.T) {
 func TestFilesPass(t *testing.T) {
 	text := `<a href="https://index.example.org/x">`
 	for _, path := range []string{"/packages/x.whl", "/_f/f/x.tar.gz", "/_f/f/x.whl.metadata", "/integrity/a/1/b/provenance"} {
-		_, got, err := ask(t, newHub(t), path, "", serve(index, text))
+		_, got, err := ask(t, newHub(t), path, "", serve(mirror, text))
 		require.NoError(t, err)
 		assert.Equal(t, text, got, path)
 	}
@@ -233,7 +233,11 @@ func TestLearn(t *testing.T) {
 			defer l.Close()
 			h := newHub(t)
 			h.ledger = l
-			_, _, err = ask(t, h, tt.path, tt.accept, serve(index, tt.text))
+			gets := 0
+			_, _, err = ask(t, h, tt.path, tt.accept, exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+				gets++
+				return serve(mirror, tt.text).Get(ctx, req)
+			}))
 			require.NoError(t, err)
 			for path, f := range tt.want {
 				if !tt.sized {
@@ -242,6 +246,8 @@ func TestLearn(t *testing.T) {
 				got, _ := l.Lookup(t.Context(), exchange.Key{Hub: "pypi", Path: path})
 				assert.Equal(t, f, got, path)
 			}
+			require.NoError(t, l.Close()) // waits for all that reads
+			assert.Equal(t, 1, gets, "it is learned while it is edited")
 		})
 	}
 }
@@ -253,15 +259,34 @@ func FuzzIndex(f *testing.F) {
 	h := newHub(f)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var out bytes.Buffer
-		err := edit(&out, bytes.NewReader(in), newLinker(h.links, "/simple/demo/", index, ""))
-		learned := h.facts(bytes.NewReader(in), newLinker(h.links, "/simple/demo/", index, ""), func(path string, _ exchange.Fact) {
-			assert.True(t, strings.HasPrefix(path, "/"))
-		})
+		err := h.copy(&out, bytes.NewReader(in), newLinker(h.links, "/simple/demo/", mirror, ""), nil)
+		var both bytes.Buffer
+		facts := func(dst io.Writer, base string) (map[string]exchange.Fact, error) {
+			all := map[string]exchange.Fact{}
+			l := newLinker(h.links, "/simple/demo/", mirror, "")
+			l.base = base
+			err := h.copy(dst, bytes.NewReader(in), l, func(path string, f exchange.Fact) {
+				assert.True(t, strings.HasPrefix(path, "/"))
+				all[path] = f
+			})
+			return all, err
+		}
+		beside, learned := facts(&both, "")
+		if err == nil && learned == nil { // who learns looks into more of it, and finds more faults
+			require.Equal(t, out.Bytes(), both.Bytes(), "who learns changes nothing")
+		}
+		based, _ := facts(io.Discard, "http://proxy/pypi")
+		require.Equal(t, beside, based)
 		if err == nil && json.Valid(in) && (in[0] == '{' || in[0] == '[') {
 			require.NoError(t, learned)
 			require.True(t, json.Valid(out.Bytes()))
 		}
 	})
+}
+
+func link(l *linker, s string) string {
+	text, _ := l.link([]byte(s))
+	return string(text)
 }
 
 func FuzzLink(f *testing.F) {
@@ -271,7 +296,7 @@ func FuzzLink(f *testing.F) {
 	h := newHub(f)
 	f.Fuzz(func(t *testing.T, mirror, in string) {
 		l := newLinker(h.links, "/simple/demo/", mirror, "")
-		out := l.link(in)
+		out := link(l, in)
 		_, before, _ := strings.Cut(in, "#")
 		_, after, _ := strings.Cut(out, "#")
 		assert.Equal(t, before, after, "the fragment is kept")
@@ -305,7 +330,7 @@ func BenchmarkRewrite(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			buf := make([]byte, 64<<10)
 			for b.Loop() {
-				resp, err := h.Rewrite(serve(index, text)).Get(b.Context(), req)
+				resp, err := h.Rewrite(serve(mirror, text)).Get(b.Context(), req)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -319,7 +344,7 @@ func BenchmarkRewrite(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(text)))
 			for b.Loop() {
-				if err := h.facts(strings.NewReader(text), newLinker(h.links, "/simple/demo/", index, ""), func(string, exchange.Fact) {}); err != nil {
+				if err := h.copy(io.Discard, strings.NewReader(text), newLinker(h.links, "/simple/demo/", mirror, ""), func(string, exchange.Fact) {}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -329,11 +354,11 @@ func BenchmarkRewrite(b *testing.B) {
 
 // Relative links of an index that was found elsewhere are relative to there.
 func TestMovedIndex(t *testing.T) {
-	mirror, err := url.Parse("https://m.example.org/")
+	u, err := url.Parse("https://m.example.org/")
 	require.NoError(t, err)
-	links := hub.NewLinks([]*url.URL{mirror}, nil)
+	links := hub.NewLinks([]*url.URL{u}, nil)
 	l := newLinker(links, "/simple/demo/", "https://m.example.org", "https://m.example.org/web/simple/demo/")
-	assert.Equal(t, "../../web/packages/demo.whl#sha256=00", l.link("../../packages/demo.whl#sha256=00"))
+	assert.Equal(t, "../../web/packages/demo.whl#sha256=00", link(l, "../../packages/demo.whl#sha256=00"))
 	l = newLinker(links, "/simple/demo/", "https://m.example.org", "https://cdn.example.org/simple/demo/")
-	assert.Equal(t, "https://cdn.example.org/packages/demo.whl", l.link("../../packages/demo.whl"))
+	assert.Equal(t, "https://cdn.example.org/packages/demo.whl", link(l, "../../packages/demo.whl"))
 }

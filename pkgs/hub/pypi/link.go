@@ -1,6 +1,7 @@
 package pypi
 
 import (
+	"bytes"
 	"net/url"
 	"strings"
 
@@ -17,6 +18,9 @@ type linker struct {
 	root  string   // path of the mirror on its host, with slashes around; "": unknown
 	based bool     // from is what the index itself says
 	moved bool     // from is where redirects ended
+
+	path []byte // of the link that was located last
+	text []byte // that link last made
 }
 
 // newLinker is for the index at path, which came from mirror, where redirects
@@ -52,50 +56,79 @@ func (l *linker) setBase(href string) {
 }
 
 // locate is the path below the hub of a link without its fragment, if it is one
-// of the hub's.
-func (l *linker) locate(link string) (path string, ok bool) {
+// of the hub's. It is valid until the next one.
+func (l *linker) locate(link []byte) (path []byte, ok bool) {
 	if !l.based && !l.moved {
-		if rest, ok := strings.CutPrefix(link, l.up); ok && plain(rest) {
-			return "/" + rest, true
-		}
-		if rest, ok := strings.CutPrefix(link, l.root); ok && l.root != "" && plain(rest) {
-			return "/" + rest, true
+		for _, before := range [...]string{l.up, l.root} {
+			n := len(before)
+			if n > 0 && len(link) >= n && string(link[:n]) == before && plain(link[n:]) {
+				l.path = append(append(l.path[:0], '/'), link[n:]...)
+				return l.path, true
+			}
 		}
 	}
-	return l.links.Map(link, l.from)
+	l.path, ok = l.links.Append(l.path[:0], link, l.from)
+	return l.path, ok
 }
 
-// link is what stands in the place of a link. Its fragment is kept: without the
-// hash in it pip checks nothing, and says nothing.
-func (l *linker) link(s string) string {
-	link, fragment := s, ""
-	if i := strings.IndexByte(s, '#'); i >= 0 {
+// link is what stands in the place of a link: s itself, or what is valid until
+// the next one. ours says that it leads to a path of the hub, which is in l.path.
+// Its fragment is kept: without the hash in it pip checks nothing, and says
+// nothing.
+func (l *linker) link(s []byte) (text []byte, ours bool) {
+	link, fragment := s, s[len(s):]
+	if i := bytes.IndexByte(s, '#'); i >= 0 {
 		link, fragment = s[:i], s[i:]
 	}
-	if link == "" {
-		return s
+	if len(link) == 0 {
+		return s, false
 	}
 	path, ok := l.locate(link)
+	lead := func(to string, path []byte) []byte {
+		l.text = append(append(l.text[:0], to...), path...)
+		return append(l.text, fragment...)
+	}
 	switch {
 	case ok && l.base != "":
-		return l.base + path + fragment
-	case ok && !l.based && !l.moved && (link == l.up+path[1:] || plain(link) && l.dir+link == path):
-		return s
+		l.text = lead(l.base, path)
+		return l.text, true
+	case ok && !l.based && !l.moved && l.leads(link, path):
+		return s, true
 	case ok:
-		return l.up + path[1:] + fragment
-	case l.from == nil || strings.Contains(link, "://"):
-		return s
+		l.text = lead(l.up, path[1:])
+		return l.text, true
+	case l.from == nil || bytes.Contains(link, []byte("://")):
+		return s, false
 	}
 	// Relative, and out of the mirror: it would lead somewhere else from here.
-	if u, err := l.from.Parse(link); err == nil {
-		return u.String() + fragment
+	if u, err := l.from.Parse(string(link)); err == nil {
+		l.text = lead(u.String(), nil)
+		return l.text, false
+	}
+	return s, false
+}
+
+// leads says that a link leads to path of the hub as it stands.
+func (l *linker) leads(link, path []byte) bool {
+	if n := len(l.up); len(link) == n+len(path)-1 && string(link[:n]) == l.up && bytes.Equal(link[n:], path[1:]) {
+		return true
+	}
+	n := len(l.dir)
+	return plain(link) && len(path) == n+len(link) && string(path[:n]) == l.dir && bytes.Equal(path[n:], link)
+}
+
+// identity is link for what names rather than leads (PEP 740): it is mapped
+// where it is the hub's, and else stays as it is.
+func (l *linker) identity(s []byte) []byte {
+	if _, ok := l.locate(s); ok {
+		s, _ = l.link(s)
 	}
 	return s
 }
 
 // plain says that a relative path is spelled in the only way there is: without
 // escapes, dot segments, a scheme or a query.
-func plain(path string) bool {
+func plain(path []byte) bool {
 	last := byte('/')
 	for i := range len(path) {
 		ch := path[i]
