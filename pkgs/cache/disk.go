@@ -17,6 +17,8 @@ type disk struct {
 
 	mu     sync.Mutex
 	errors int       // in a row
+	failed int64     // in all
+	full   int64     // wishes for room that were not met
 	until  time.Time // bypassed until then
 }
 
@@ -53,8 +55,11 @@ func (d *disk) note(err error) {
 			d.log.Info("store can be written again")
 		}
 		d.errors = 0
-	case errors.Is(err, store.ErrFull), errors.Is(err, errBypass):
+	case errors.Is(err, store.ErrFull):
+		d.full++
+	case errors.Is(err, errBypass):
 	default:
+		d.failed++
 		if d.errors++; d.errors >= diskErrors {
 			d.until = d.now().Add(diskPause)
 		}

@@ -302,7 +302,7 @@ func (f *flight) copy(ctx context.Context, body io.Reader, size int64, proof *pr
 }
 
 func tooLarge(n int64) error {
-	return &exchange.Error{Status: http.StatusBadGateway, Message: "the object is larger than allowed", Err: fmt.Errorf("%d bytes", n)}
+	return &exchange.Error{Status: http.StatusBadGateway, Message: "the object is larger than allowed", Reason: "object-size", Err: fmt.Errorf("%d bytes", n)}
 }
 
 // write puts p at off: into the draft, or into the window once that has failed.

@@ -48,6 +48,9 @@ type Options struct {
 	// context is the request's.
 	Note func(context.Context, *exchange.Response)
 
+	// Counter hears what requests come to; nil: nobody does.
+	Counter Counter
+
 	Name string // of this cache in Cache-Status (RFC 9211 §2), a token; "" is "cache-proxy"
 
 	// Via is this instance's own name in Via (RFC 9110 §7.6.3), a token: responses
@@ -160,7 +163,13 @@ func (e *edge) serve(out *writer, r *http.Request) {
 	if e.Note != nil {
 		e.Note(r.Context(), resp)
 	}
+	if e.Counter != nil {
+		e.Counter.Answered(resp.Outcome)
+	}
 	err = e.respond(out, r, req, resp)
+	if e.Counter != nil {
+		e.Counter.Sent(resp.Outcome, out.sent)
+	}
 	if err == nil {
 		resp.Body.Close()
 		return
@@ -171,8 +180,10 @@ func (e *edge) serve(out *writer, r *http.Request) {
 	cancel(err)
 	resp.Body.Close()
 	if lost := (*lostError)(nil); gone || errors.As(err, &lost) {
+		e.refused(lostReason(err))
 		e.Log.Debug("client lost", "key", req.Key.String(), "err", err)
 	} else {
+		e.refused(reasonCut)
 		e.Log.Warn("response cut", "key", req.Key.String(), "mirror", resp.Entry.Mirror, "err", err)
 	}
 	reset(r)
@@ -189,6 +200,7 @@ func (e *edge) parse(w http.ResponseWriter, r *http.Request) (*exchange.Request,
 // refuse answers with an error, and logs those that are not the client's.
 func (e *edge) refuse(w http.ResponseWriter, r *http.Request, key string, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		e.refused(reasonGone)
 		panic(http.ErrAbortHandler) // nobody is left to read it
 	}
 	h := w.Header()
@@ -196,7 +208,9 @@ func (e *edge) refuse(w http.ResponseWriter, r *http.Request, key string, err er
 	if e.via != nil {
 		h["Via"] = e.via
 	}
-	if status := e.refuseWith(w, r, err); status >= 500 {
+	status := e.refuseWith(w, r, err)
+	e.refused(reason(status, err))
+	if status >= 500 {
 		e.Log.Warn("request failed", "key", key, "status", status, "err", err)
 	} else {
 		e.Log.Debug("request refused", "key", key, "status", status, "err", err)

@@ -12,36 +12,36 @@ import (
 func (e *edge) guard(r *http.Request) error {
 	posts := r.Method == http.MethodPost && e.Poster != nil
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && !posts {
-		return refusal(http.StatusMethodNotAllowed, "")
+		return refusal(http.StatusMethodNotAllowed, "", "method")
 	}
 	switch {
 	case hasBody(r) && !posts:
 		// A GET's body has no meaning (RFC 9110 §9.3.1), but may smuggle a request.
 		// Content-Length beside Transfer-Encoding ends here too.
-		return refusal(http.StatusBadRequest, "request with a body")
+		return refusal(http.StatusBadRequest, "request with a body", "body")
 	case len(r.RequestURI) > e.Limits.Target:
-		return refusal(http.StatusRequestURITooLong, "")
+		return refusal(http.StatusRequestURITooLong, "", "target")
 	case r.RequestURI != "" && r.RequestURI[0] != '/', r.URL.Host != "", r.URL.Scheme != "":
 		// An absolute target (RFC 9112 §3.2.2) is for a forward proxy, which this is not.
-		return refusal(http.StatusBadRequest, "absolute request target")
+		return refusal(http.StatusBadRequest, "absolute request target", "target")
 	case !validHost(r.Host) && (r.Host != "" || r.ProtoAtLeast(1, 1)):
-		return refusal(http.StatusBadRequest, "bad host")
+		return refusal(http.StatusBadRequest, "bad host", "host")
 	}
 	fields := 0
 	for _, values := range r.Header {
 		fields += len(values)
 	}
 	if fields > e.Limits.Fields {
-		return refusal(http.StatusRequestHeaderFieldsTooLarge, "")
+		return refusal(http.StatusRequestHeaderFieldsTooLarge, "", "fields")
 	}
 	if e.Via != "" && loops(r.Header["Via"], e.Via) {
-		return refusal(http.StatusLoopDetected, "")
+		return refusal(http.StatusLoopDetected, "", "loop")
 	}
 	return nil
 }
 
-func refusal(status int, message string) error {
-	return &exchange.Error{Status: status, Message: message}
+func refusal(status int, message, reason string) error {
+	return &exchange.Error{Status: status, Message: message, Reason: reason}
 }
 
 // hasBody says whether r announces one, of whatever length.

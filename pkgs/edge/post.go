@@ -21,7 +21,7 @@ const (
 func (e *edge) post(w http.ResponseWriter, r *http.Request) (*exchange.Request, error) {
 	if r.ContentLength > maxPost {
 		w.Header().Set("Connection", "close")
-		return nil, refusal(http.StatusRequestEntityTooLarge, "")
+		return nil, refusal(http.StatusRequestEntityTooLarge, "", "body-size")
 	}
 	if len(r.TransferEncoding) > 0 {
 		// Content-Length beside it cannot be seen here: what follows may be a request in disguise.
@@ -32,17 +32,17 @@ func (e *edge) post(w http.ResponseWriter, r *http.Request) (*exchange.Request, 
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPost))
 	_ = control.SetReadDeadline(time.Time{})
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, refusal(http.StatusRequestEntityTooLarge, "")
+		return nil, refusal(http.StatusRequestEntityTooLarge, "", "body-size")
 	} else if err != nil {
 		w.Header().Set("Connection", "close")
-		return nil, &exchange.Error{Status: http.StatusBadRequest, Message: "the body is incomplete", Err: err}
+		return nil, &exchange.Error{Status: http.StatusBadRequest, Message: "the body is incomplete", Reason: "body", Err: err}
 	}
 	if body == nil {
 		body = []byte{}
 	}
 	req, err := e.Poster.Post(r, body)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, refusal(http.StatusMethodNotAllowed, "")
+		return nil, refusal(http.StatusMethodNotAllowed, "", "method")
 	}
 	if err != nil {
 		return nil, err

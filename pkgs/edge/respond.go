@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
@@ -29,6 +30,7 @@ func (e *edge) respond(w *writer, r *http.Request, req *exchange.Request, resp *
 		return nil
 	case http.StatusPreconditionFailed:
 		dropContent(h)
+		e.refused("precondition")
 		e.writeError(w, r, http.StatusPreconditionFailed, "")
 		return nil
 	}
@@ -41,12 +43,16 @@ func (e *edge) respond(w *writer, r *http.Request, req *exchange.Request, resp *
 			ranges, err := parseRange(field[0], entry.Size, e.Limits.Ranges)
 			if err != nil {
 				dropContent(h)
+				e.refused("range")
 				h["Content-Range"] = []string{"bytes */" + strconv.FormatInt(entry.Size, 10)}
 				e.writeError(w, r, http.StatusRequestedRangeNotSatisfiable, "")
 				return nil
 			}
 			if ranges != nil {
 				return sendRanges(w, body, ranges, entry.Size)
+			}
+			if strings.Count(field[0], ",") >= e.Limits.Ranges {
+				e.refused("ranges")
 			}
 		}
 	}

@@ -15,7 +15,6 @@ const (
 	filePiece = 1 << 20  // of a file through sendfile
 
 	// Up to this a file is read, and written in one go with the head: a system
-	// Up to this a file is read, and written in one go with the head: a system
 	// call and a packet less than the head and sendfile.
 	smallFile = 4 << 10
 )
@@ -36,6 +35,7 @@ type writer struct {
 	minRate int64         // bytes a second
 	spent   time.Duration // in writing bytes
 	bytes   int64         // since the rate was last found good
+	sent    int64         // in all
 
 	flush  bool  // after each write, since nobody knows when the next one comes
 	direct bool  // the last that was written was a file: nothing is buffered
@@ -70,6 +70,7 @@ func (w *writer) begin() (start time.Time) {
 
 // end accounts for a write of n bytes.
 func (w *writer) end(start time.Time, n int64, err error) error {
+	w.sent += n
 	if w.timeout > 0 && err == nil {
 		w.bytes += n
 		w.spent += time.Since(start)

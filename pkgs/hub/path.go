@@ -239,5 +239,5 @@ func reuse(s string, b []byte) string {
 }
 
 func badPath(reason string) error {
-	return &exchange.Error{Status: http.StatusBadRequest, Message: reason}
+	return &exchange.Error{Status: http.StatusBadRequest, Message: reason, Reason: "path"}
 }

@@ -26,7 +26,7 @@ const (
 var reasons = [...]string{
 	"method", "body", "body-size", "target", "host", "fields", "loop", "path", // what no hub should see
 	"not-found", "unauthorized", "forbidden", "rate", "range", "precondition", "policy", "bad-request",
-	"object-size", "upstream", "timeout", "unavailable", "internal", // what nobody could give
+	"ranges", "object-size", "upstream", "timeout", "unavailable", "internal", // what nobody could give
 	"cut", "client-slow", "client-gone", // an answer that was begun
 	"admin-host", "admin-origin", "admin-token", // at the listener for operators, whose hub is ""
 	"other",
