@@ -149,8 +149,10 @@ func TestApkRebuilt(t *testing.T) {
 		m.publish(two)
 	}
 	assert.Eventually(t, func() bool { return index() == string(two[apkIndex].content) }, 5*time.Second, time.Millisecond)
-	body, _ = apkGet(s, name)
-	assert.Equal(t, two[name].content, body)
+	assert.Eventually(t, func() bool { // the index is read behind the client
+		body, _ = apkGet(s, name)
+		return bytes.Equal(two[name].content, body)
+	}, 5*time.Second, time.Millisecond)
 
 	for _, m := range mirrors {
 		m.publish(tree{apkIndex: one[apkIndex]})

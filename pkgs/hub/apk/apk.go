@@ -12,6 +12,7 @@ package apk
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"path"
 	"strings"
@@ -129,6 +130,12 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			}
 			return resp, err
 		}
-		return next.Get(ctx, req)
+		resp, err := next.Get(ctx, req)
+		if err == nil && resp.Entry.Status == http.StatusOK && hub.IsSums(base) && !resp.NoStore {
+			h.ledger.Learn(next, req, resp.Entry, dir, func(r io.Reader, teach func(string, exchange.Fact)) error {
+				return hub.ReadSums(req.Key.Path, r, teach)
+			})
+		}
+		return resp, err
 	})
 }

@@ -36,6 +36,7 @@ type Hub struct {
 	opts        hub.Options
 	ledger      *ledger.Ledger
 	generations *hub.Generations
+	images      *hub.Lists
 }
 
 var (
@@ -49,6 +50,7 @@ func New(o hub.Options, l *ledger.Ledger, opts Options) (*Hub, error) {
 		return nil, errors.New("apt: no name")
 	}
 	h := &Hub{opts: o, ledger: l}
+	h.images = hub.NewLists(&h.opts, hub.ReadSums)
 	h.generations = hub.NewGenerations(&h.opts, hub.Format{
 		Companions: companions,
 		Read:       readRoot,
@@ -97,7 +99,7 @@ func classify(p string) (freshness.Class, time.Duration) {
 			return freshness.Mutable, indexTTL
 		}
 		return freshness.Immutable, 0
-	case strings.Contains(dir, "/installer-") && strings.Contains(dir, "/images/"):
+	case installer(p) != "":
 		if dated(dir) {
 			return freshness.Immutable, 0
 		}
@@ -116,6 +118,20 @@ func classify(p string) (freshness.Class, time.Duration) {
 		return freshness.Mutable, otherTTL
 	}
 	return freshness.Mutable, 0
+}
+
+// installer is where the images of an installer lie that p is one of, up to the
+// slash: …/installer-ARCH/VERSION/images/; "" if p is none.
+func installer(p string) string {
+	i := strings.Index(p, "/installer-")
+	if i < 0 {
+		return ""
+	}
+	j := strings.Index(p[i:], "/images/")
+	if j < 0 {
+		return ""
+	}
+	return p[:i+j+len("/images/")]
 }
 
 // isRelease says that a file of this name is a root, or comes with one.

@@ -196,6 +196,8 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			return h.file(ctx, next, req)
 		case base == "":
 			return next.Get(ctx, req)
+		case installer(dir) != "" && base != sumsName:
+			return h.image(ctx, next, req, installer(dir))
 		}
 		return h.index(ctx, next, req)
 	})
@@ -283,5 +285,22 @@ func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Requ
 	return h.generations.File(ctx, next, req, listed, func(root string) bool {
 		before, _, _ := strings.Cut(root, "/dists/")
 		return strings.HasPrefix(req.Key.Path, strings.TrimSuffix(before, path.Base(root)))
+	})
+}
+
+// sumsName lists the images of an installer, and is itself listed by the release.
+const sumsName = "SHA256SUMS"
+
+// image answers for an image of the installer at dir.
+func (h *Hub) image(ctx context.Context, next exchange.Source, req *exchange.Request, dir string) (*exchange.Response, error) {
+	list := h.request(dir+sumsName, dir+sumsName)
+	list.Client = req.Client
+	return h.images.Get(ctx, next, req, list.Key.Path, func(anew bool) (*exchange.Response, error) {
+		if anew {
+			for root := range h.roots(list.Key.Path) {
+				h.generations.Force(ctx, next, root)
+			}
+		}
+		return h.index(ctx, next, list)
 	})
 }

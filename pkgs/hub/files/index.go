@@ -1,14 +1,11 @@
 package files
 
 import (
-	"bufio"
 	"context"
-	"encoding/hex"
 	"io"
 	"net/http"
 	"net/url"
 	"path"
-	"regexp"
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -37,9 +34,9 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		case isDirectory(p, resp.Entry.URL):
 			resp.Body.Close()
 			return moved(req, p), nil
-		case sums.MatchString(path.Base(p)) && !resp.NoStore:
+		case hub.IsSums(path.Base(p)) && !resp.NoStore:
 			h.opts.Ledger.Learn(next, req, resp.Entry, p[:strings.LastIndexByte(p, '/')+1],
-				func(r io.Reader, teach func(string, exchange.Fact)) error { return learn(r, p, teach) })
+				func(r io.Reader, teach func(string, exchange.Fact)) error { return hub.ReadSums(p, r, teach) })
 		}
 		return resp, nil
 	})
@@ -82,67 +79,4 @@ func moved(req *exchange.Request, p string) *exchange.Response {
 		Entry: &exchange.Entry{Key: req.Key, Status: http.StatusMovedPermanently, Header: header, Size: int64(len(text))},
 		Body:  io.NopCloser(strings.NewReader(text)),
 	}
-}
-
-// sums are the names of checksum files.
-var sums = regexp.MustCompile(`(?i)^(SHA(256|512)SUMS|sha(256|512)sum\.txt|CHECKSUM|.+\.sha(256|512))$`)
-
-var bsd = regexp.MustCompile(`^SHA(256|512) \((.+)\) = ([0-9a-fA-F]+)$`)
-
-// maxSumLine is the longest line of a checksum file that is read, in bytes.
-const maxSumLine = 8 << 10
-
-// learn teaches what a checksum file at p says of the files beside it: lines of
-// sha256sum ("HEX  NAME", "HEX *NAME"), of BSD ("SHA256 (NAME) = HEX"), or a
-// lone HEX that is of the file the checksum file is named for. Other lines, such
-// as those of a signature around, say nothing.
-func learn(r io.Reader, p string, teach func(string, exchange.Fact)) error {
-	dir, base := path.Split(p)
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 4<<10), maxSumLine)
-	for lines.Scan() {
-		line := strings.TrimRight(lines.Text(), " \t\r")
-		sum, name, _ := strings.Cut(line, " ")
-		if m := bsd.FindStringSubmatch(line); m != nil {
-			sum, name = m[3], m[2]
-		} else {
-			name = strings.TrimPrefix(strings.TrimLeft(name, " "), "*")
-		}
-		d, ok := digest(sum)
-		if !ok {
-			continue
-		}
-		if name == "" { // the whole file is one sum
-			teach(dir+strings.TrimSuffix(base, path.Ext(base)), exchange.Fact{Digest: d})
-			continue
-		}
-		if to, ok := beside(dir, name); ok {
-			teach(to, exchange.Fact{Digest: d})
-		}
-	}
-	return lines.Err()
-}
-
-// digest is the sum in hexadecimal, whose length tells its algorithm.
-func digest(sum string) (exchange.Digest, bool) {
-	algorithm := map[int]string{64: "sha256", 128: "sha512"}[len(sum)]
-	raw, err := hex.DecodeString(sum)
-	if algorithm == "" || err != nil {
-		return "", false
-	}
-	return exchange.NewDigest(algorithm, raw), true
-}
-
-// beside is the canonical path of a file named in the canonical directory dir,
-// if it lies there or below.
-func beside(dir, name string) (string, bool) {
-	name = strings.TrimPrefix(name, "./")
-	if strings.HasPrefix(name, "/") {
-		return "", false
-	}
-	canonical, _, err := hub.Path(&url.URL{Path: "/" + name})
-	if err != nil {
-		return "", false
-	}
-	return dir + canonical[1:], true
 }

@@ -79,6 +79,8 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			return h.file(ctx, next, req)
 		case isList(base) && !h.pass:
 			return h.list(ctx, next, req)
+		case treeOf(p) != "" && base != "":
+			return h.image(ctx, next, req, treeOf(p))
 		}
 		return next.Get(ctx, req)
 	})

@@ -2,7 +2,8 @@
 //
 // Its words: repodata/repomd.xml is the root of a generation ([hub.Generations])
 // and lists *members*, the other files of repodata, by size and checksum; the
-// one named primary lists packages, prestodelta their deltas.
+// one named primary lists packages, prestodelta their deltas. A tree that can be
+// booted has a .treeinfo, which lists its images.
 //
 // Nothing is rewritten but metalinks and mirror lists, so that clients stay with
 // this hub; no signature is verified.
@@ -40,6 +41,7 @@ type Hub struct {
 	links       *hub.Links
 	pass        bool
 	generations *hub.Generations
+	trees       *hub.Lists
 }
 
 var (
@@ -53,6 +55,7 @@ func New(o hub.Options, l *ledger.Ledger, opts Options) (*Hub, error) {
 		return nil, errors.New("rpm: no name")
 	}
 	h := &Hub{opts: o, ledger: l, links: hub.NewLinks(o.Mirrors, nil), pass: opts.Pass}
+	h.trees = hub.NewLists(&h.opts, readTree)
 	h.generations = hub.NewGenerations(&h.opts, hub.Format{
 		Companions: companions,
 		Read:       readRoot,
@@ -105,7 +108,7 @@ func classify(p string) (freshness.Class, time.Duration) {
 	case isList(base):
 		return freshness.Mutable, indexTTL
 	case strings.HasSuffix(dir, "/media.1/"), base == "content", base == ".treeinfo", base == "treeinfo",
-		strings.Contains(dir, "/images/"), strings.Contains(dir, "/EFI/"),
+		treeOf(p) != "",
 		strings.HasPrefix(base, "RPM-GPG-KEY"), strings.HasSuffix(base, ".repo"):
 		return freshness.Mutable, otherTTL
 	}

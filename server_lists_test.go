@@ -1,0 +1,73 @@
+package cacheproxy
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/proxytest"
+)
+
+// TestLists: what boots machines is what the list beside it says, whichever
+// mirror has it, though its name is mutable; and when the list changes, it does.
+func TestLists(t *testing.T) {
+	for _, c := range []struct{ name, hub, list, file, line string }{
+		{"installer", "name: x, type: apt", "/dists/stable/main/installer-amd64/current/images/SHA256SUMS", "netboot/linux", "%x  ./%s\n"},
+		{"dated installer", "name: x, type: apt", "/dists/stable/main/installer-amd64/20260101/images/SHA256SUMS", "netboot/linux", "%x  ./%s\n"},
+		{"tree", "name: x, type: rpm", "/9/os/.treeinfo", "images/pxeboot/vmlinuz", "[checksums]\n%2[2]s = sha256:%[1]x\n"},
+		{"tree by another name", "name: x, type: rpm", "/9/os/treeinfo", "images/pxeboot/vmlinuz", "[checksums]\n%2[2]s = sha256:%[1]x\n"},
+		{"image of apk", "name: x, type: apk", "/v3/releases/x86_64/a.iso.sha256", "a.iso", "%x  %s\n"},
+		{"image of files", `name: x, cache: {policies: [{match: '\.iso$', refresh-after: never}]}`, "/i/SHA256SUMS", "a.iso", "%x *%s\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			clock := &aClock{now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
+			mirrors := []*treeMirror{newTreeMirror(t), newTreeMirror(t)}
+			dir := c.list[:strings.LastIndexByte(c.list, '/')+1]
+			listed := func(n int, old bool) tree {
+				content := proxytest.Random(3000, uint64(n)).Bytes()
+				modified := time.Date(2026, 1, 1, 0, n, 0, 0, time.UTC)
+				files := tree{c.list: {fmt.Appendf(nil, c.line, sha256.Sum256(content), c.file), modified}}
+				if !old {
+					files[dir+c.file] = treeFile{content, modified}
+				}
+				return files
+			}
+			wrong := tree{dir + c.file: {proxytest.Random(3000, 99).Bytes(), clock.now}}
+			s := generationsServer(t, clock, c.hub, mirrors...)
+			get := func(path string) (int, string) {
+				w := httptest.NewRecorder()
+				s.ServeHTTP(w, httptest.NewRequest("GET", "/x"+path, nil))
+				return w.Code, w.Body.String()
+			}
+			mirrors[0].publish(listed(1, true))
+			mirrors[1].publish(listed(1, true))
+			mirrors[0].publish(wrong)
+			code, _ := get(c.list)
+			require.Equal(t, 200, code)
+			code, _ = get(dir + c.file)
+			assert.Equal(t, 502, code, "there is nothing right")
+
+			mirrors[1].publish(listed(1, false))
+			clock.pass(2 * time.Minute)
+			code, body := get(dir + c.file)
+			assert.Equal(t, 200, code)
+			assert.True(t, string(listed(1, false)[dir+c.file].content) == body, "the right one")
+			if c.name != "installer" && c.name != "tree" {
+				return
+			}
+
+			mirrors[0].publish(listed(2, false))
+			mirrors[1].publish(listed(2, false))
+			clock.pass(2 * time.Hour)
+			code, body = get(dir + c.file)
+			assert.Equal(t, 200, code)
+			assert.True(t, string(listed(2, false)[dir+c.file].content) == body, "the new one")
+		})
+	}
+}
