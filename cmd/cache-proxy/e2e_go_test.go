@@ -24,8 +24,9 @@ import (
 )
 
 // testGo: go with a checksum database of its own, both through the hub. One
-// mirror sends a wrong zip, which go does not get to see; then everything is
-// stopped, and another machine with nothing gets the same.
+// mirror sends a wrong zip, which go does not get to see; private modules come
+// from the next proxy. Then everything is stopped, and another machine with
+// nothing gets the same, and leaves for no other proxy.
 func testGo(t *testing.T, p program) {
 	need(t, "go")
 	dir := t.TempDir()
@@ -71,7 +72,8 @@ hubs:
 log: {level: debug}
 `)
 
-	machine := func(name string) (run func(args ...string) (string, error)) {
+	second := newMirror(t, www) // of GOPROXY, behind the hub
+	machine := func(name string, more ...string) (run func(args ...string) (string, error)) {
 		home := filepath.Join(dir, name)
 		put(t, []byte("module machine\n\ngo 1.21\n"), home, "go.mod")
 		put(t, []byte("package machine\n\nimport _ \"example.org/demo\"\n"), home, "machine.go")
@@ -80,6 +82,7 @@ log: {level: debug}
 			"GOPATH=" + filepath.Join(home, "gopath"), "GOMODCACHE=" + filepath.Join(home, "modcache"),
 			"GOCACHE=" + filepath.Join(dir, "gocache"), "GOTOOLCHAIN=local", "GOFLAGS=-modcacherw", "GOENV=off", "GOWORK=off",
 		}
+		env = append(env, more...)
 		return func(args ...string) (string, error) { return try(t, home, env, "go", args...) }
 	}
 	whole := func(name string) {
@@ -113,10 +116,31 @@ log: {level: debug}
 	assert.Contains(t, out, "it is private, and nobody is asked about it here", "go shows why")
 	assert.Zero(t, a.asked("/corp.example.org/x/@latest")+b.asked("/corp.example.org/x/@latest"))
 
+	// Private modules go on to the next of GOPROXY, and past the checksum database.
+	putModule(t, www, map[string]string{}, "corp.example.org/x", "v1.0.0", "")
+	out, err = machine("corporate", "GOPROXY="+d.url+"/go,"+second.url, "GONOSUMDB=corp.example.org")("mod", "download", "corp.example.org/x@v1.0.0")
+	require.NoError(t, err, out)
+	assert.Equal(t, 1, second.asked("/corp.example.org/x/@v/v1.0.0.zip"))
+	assert.Zero(t, a.asked("/corp.example.org/x/@v/v1.0.0.info")+b.asked("/corp.example.org/x/@v/v1.0.0.info"))
+
+	resp, err := http.Head(d.url + "/go" + wrong)
+	require.NoError(t, err)
+	assert.EqualValues(t, len(mustRead(t, www, wrong)), resp.ContentLength)
+
 	a.stop()
 	b.stop()
 	db.stop()
 	whole("second")
+
+	// A hub without mirrors is no reason for go to leave it: only "|" is.
+	fetch := []string{"mod", "download", "example.org/demo@v1.9.0"}
+	out, err = machine("comma", "GOPROXY="+d.url+"/go,"+second.url)(fetch...)
+	require.Error(t, err)
+	assert.Contains(t, out, "502 Bad Gateway")
+	assert.Zero(t, second.asked("/example.org/demo/@v/v1.9.0.info"))
+	out, err = machine("pipe", "GOPROXY="+d.url+"/go|"+second.url)(fetch...)
+	require.Error(t, err, "it is not there either")
+	assert.Equal(t, 1, second.asked("/example.org/demo/@v/v1.9.0.info"))
 }
 
 // putModule writes a version into the tree of a module proxy, and what a

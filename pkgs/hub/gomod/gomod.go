@@ -12,7 +12,8 @@
 // query means do. Nothing is rewritten. Between the cache and the mirrors stands
 // a gate: it checks zips and go.mod files by the lookup (verify.go), lets no
 // database's tree become smaller (sumdb.go), and keeps answers out of the
-// cache that are no lookup and no tree.
+// cache that are no lookup and no tree, pages instead of files, and what is said
+// of another version (sound.go).
 //
 // A list is that of all mirrors together (list.go).
 //
@@ -196,6 +197,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 
 // Gate is where answers are checked before they are stored.
 func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
+	sound := h.sound(next)
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		switch {
 		case req.Head: // there is nothing to check
@@ -203,11 +205,11 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 		case req.Origin != "":
 			return h.database(ctx, next, req)
 		case req.Version != "" && len(h.opts.Sumdb) > 0 && !strings.HasSuffix(req.Key.Path, ".info"):
-			return h.verified(ctx, next, cached, req)
+			return h.verified(ctx, sound, cached, req)
 		case strings.HasSuffix(req.Key.Path, "/@v/list") && len(h.mirrors) > 1:
-			return h.merged(ctx, next, req)
+			return h.merged(ctx, sound, req)
 		}
-		return next.Get(ctx, req)
+		return sound.Get(ctx, req)
 	})
 }
 

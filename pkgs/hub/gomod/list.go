@@ -80,7 +80,7 @@ func (h *Hub) merged(ctx context.Context, next exchange.Source, req *exchange.Re
 // list is one mirror's; nil if it has none.
 func (h *Hub) list(ctx context.Context, next exchange.Source, req *exchange.Request, base string) (*exchange.Entry, []string) {
 	ask := req.Clone()
-	ask.Only, ask.Validate = base, nil
+	ask.Only, ask.Validate, ask.Resume = base, nil, nil
 	resp, err := next.Get(ctx, ask)
 	if err != nil {
 		return nil, nil

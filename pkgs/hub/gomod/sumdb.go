@@ -100,7 +100,9 @@ func (h *Hub) answer(req *exchange.Request, name string) *exchange.Response {
 
 // database asks a checksum database, and looks at what it says before it is stored.
 func (h *Hub) database(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	resp, err := next.Get(ctx, req)
+	ask := req.Clone()
+	ask.Resume = nil // it is read here, as a whole
+	resp, err := next.Get(ctx, ask)
 	if err != nil || resp.Entry.Status != http.StatusOK {
 		return resp, err
 	}

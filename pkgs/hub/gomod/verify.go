@@ -53,6 +53,7 @@ func (h *Hub) verified(ctx context.Context, next, cached exchange.Source, req *e
 		return next.Get(ctx, req)
 	}
 	ask := req.Clone()
+	ask.Resume = nil // all of it is hashed
 	for try := 1; ; try++ {
 		ask.Avoid = append(slices.Clip(req.Avoid), h.avoided(req.Key)...)
 		resp, err := next.Get(ctx, ask)

@@ -61,7 +61,7 @@ func (h *Hub) byDigest(ctx context.Context, next exchange.Source, req *exchange.
 // byTag asks what the tag is worth now, then for that.
 func (h *Hub) byTag(ctx context.Context, next, cached exchange.Source, req *exchange.Request, p place) (*exchange.Response, error) {
 	ask := *req
-	ask.Head, ask.Validate = true, nil
+	ask.Head, ask.Validate, ask.Resume = true, nil, nil
 	head, err := next.Get(ctx, &ask)
 	if err != nil || head.Entry.Status != http.StatusOK {
 		return head, err
@@ -97,7 +97,9 @@ func (h *Hub) byTag(ctx context.Context, next, cached exchange.Source, req *exch
 
 // whole gets a tag from a registry that does not say what it is worth.
 func (h *Hub) whole(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	resp, err := next.Get(ctx, req)
+	ask := req.Clone()
+	ask.Resume = nil // it is read here, as a whole
+	resp, err := next.Get(ctx, ask)
 	if err != nil || resp.Entry.Status != http.StatusOK || req.Head {
 		return resp, err
 	}
