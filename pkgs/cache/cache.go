@@ -72,10 +72,11 @@ type Cache struct {
 	now    func() time.Time
 
 	negative *expiring[negative]      // unanimous 404s
-	wrong    *expiring[[]string]      // mirrors that sent wrong content, by key
+	wrong    *expiring[blame]         // mirrors that sent wrong content, by key
 	backoff  *expiring[time.Duration] // keys whose validation failed, and how long the next pause is
 	large    chan struct{}            // a token for each read buffer of full size
 	chunks   sync.Pool                // *[]byte, chunk long
+	counts   counts
 
 	daemon context.Context // flights outlive requests; done when Close gives up waiting
 	stop   context.CancelCauseFunc
@@ -122,7 +123,7 @@ func New(o Options) (*Cache, error) {
 		log:      o.Log,
 		now:      o.Now,
 		negative: newExpiring[negative](maxNegative),
-		wrong:    newExpiring[[]string](maxWrong),
+		wrong:    newExpiring[blame](maxWrong),
 		backoff:  newExpiring[time.Duration](maxBackoff),
 		large:    make(chan struct{}, maxLarge),
 		flights:  map[exchange.Key]*flight{},

@@ -56,6 +56,8 @@ type flight struct {
 	upstream *exchange.Response // unshared content, until it is claimed
 	hold     int64              // how many bytes the frontier stays short of the newest; owned by run
 	replaces bool               // there is a stored entry that this content takes the place of; owned by run
+	had      *remains           // of an earlier flight, until it is gone on with or dropped; owned by run
+	keeper   *keeper            // nil: what comes cannot be gone on with; owned by run, or by follow
 }
 
 // The policy for a flight that its last client has left before the end (DESIGN

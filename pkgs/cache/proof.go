@@ -15,7 +15,7 @@ import (
 // errWrong says that content is not what its digest promised.
 var errWrong = errors.New("wrong content")
 
-// wrongTime is how long a mirror is avoided for a key that it sent wrong content under.
+// wrongTime is how long a mirror is avoided, or doubted, for a key that wrong content came under.
 const wrongTime = 10 * time.Minute
 
 // A proof takes the digest of content as it comes, and compares it with the one
@@ -73,19 +73,38 @@ func (p *proof) proved() exchange.Digest {
 	return p.promise
 }
 
-// quarantine avoids a mirror for a key from now on, for a while, and reports
-// whether it was not avoided before.
-func (c *Cache) quarantine(key exchange.Key, mirror string) bool {
-	all, _, _ := c.wrong.get(key, c.now())
-	if slices.Contains(all, mirror) {
-		return false
-	}
-	c.wrong.put(key, append(slices.Clip(all), mirror), c.now().Add(wrongTime))
-	return true
+// A blame is what is known of the mirrors that had to do with wrong content
+// under a key. Immutable.
+type blame struct {
+	wrong   []string // have sent it
+	doubted []string // one of them has, or more
 }
 
-// again fetches content behind the clients, after a mirror has sent it wrong.
-// There are as many tries as there are mirrors that do.
+// quarantine remembers for a while that content under a key came wrong from
+// some mirrors, and reports whether that says anything new of one of them. One
+// that brought all of it is avoided; of several each is doubted, until it is
+// asked alone. local says that some of the content lay on our own disk for a
+// while, which may have been what damaged it.
+func (c *Cache) quarantine(key exchange.Key, shares []exchange.Share, local bool) (fresh bool) {
+	old, _, _ := c.wrong.get(key, c.now())
+	now := blame{slices.Clone(old.wrong), slices.Clone(old.doubted)}
+	for _, s := range shares {
+		known := slices.Contains(now.wrong, s.Mirror)
+		if len(shares) == 1 && !local {
+			now.doubted = slices.DeleteFunc(now.doubted, func(m string) bool { return m == s.Mirror })
+			if !known {
+				now.wrong, fresh = append(now.wrong, s.Mirror), true
+			}
+		} else if !known && !slices.Contains(now.doubted, s.Mirror) {
+			now.doubted, fresh = append(now.doubted, s.Mirror), true
+		}
+	}
+	c.wrong.put(key, now, c.now().Add(wrongTime))
+	return fresh
+}
+
+// again fetches content behind the clients, after it came wrong. There are as
+// many tries as there is something new to say of a mirror.
 func (c *Cache) again(next exchange.Source, ask *exchange.Request) {
 	if _, r, leader := c.join(context.Background(), next, ask, nil); leader {
 		r.leave()

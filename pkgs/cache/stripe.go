@@ -52,10 +52,13 @@ func (f *flight) readable(off int64) int64 {
 }
 
 // copyParts fetches content in parts from several mirrors at once. What is
-// before the first gap is hashed behind, read back from the draft.
-func (f *flight) copyParts(ctx context.Context, ranges exchange.Ranges, body io.Reader, size int64, proof *proof) (int64, error) {
+// before the first gap is hashed behind, read back from the draft, beyond what is
+// done already. It returns how far that has come.
+func (f *flight) copyParts(ctx context.Context, ranges exchange.Ranges, body io.Reader, size int64, proof *proof, done int64) (int64, error) {
 	f.mu.Lock()
-	f.arrived = extents{}
+	if f.arrived == nil {
+		f.arrived = extents{}
+	}
 	f.mu.Unlock()
 	moved := make(chan struct{}, 1) // the hash's cue
 	arrived := func(off, n int64) {
@@ -72,8 +75,7 @@ func (f *flight) copyParts(ctx context.Context, ranges exchange.Ranges, body io.
 	hashing, stop := context.WithCancel(ctx)
 	defer stop()
 	hashed := make(chan error, 1)
-	var done int64 // hashed; read once the goroutine has ended
-	go func() {    // ends with the content, or by stop
+	go func() { // ends with the content, or by stop; done is its own until then
 		hashed <- f.follow(hashing, moved, size, proof, &done)
 	}()
 	err := ranges.CopyParts(ctx, marked{f.draft}, arrived, f.wanted)
@@ -143,6 +145,7 @@ func (f *flight) follow(ctx context.Context, moved <-chan struct{}, size int64, 
 			}
 			proof.Write(p)
 			*done += int64(len(p))
+			f.keeper.scattered(*done)
 		}
 		if *done == size {
 			break

@@ -21,6 +21,7 @@ func (f *flight) run(ctx context.Context, next exchange.Source, req *exchange.Re
 			f.cache.log.Error("flight panicked", "hub", f.key.Hub, "key", f.key.Path, "err", p, "stack", string(debug.Stack()))
 			f.fail(&exchange.Error{Status: http.StatusInternalServerError, Err: fmt.Errorf("panic: %v", p)})
 		}
+		f.putBack()
 		f.mu.Lock()
 		f.over = true
 		f.mu.Unlock()
@@ -34,13 +35,15 @@ func (f *flight) run(ctx context.Context, next exchange.Source, req *exchange.Re
 	fact := f.cache.fact(ctx, req)
 	ask.Digest, ask.Size = fact.Digest, fact.Size
 	for try := 1; ; try++ {
-		ask.Avoid, _, _ = f.cache.wrong.get(f.key, f.cache.now())
-		resp, err := next.Get(ctx, ask)
-		if err == nil && len(ask.Avoid) > 0 && absent(resp.Entry.Status) {
-			// Not all mirrors say so: there are some that were not asked (PROTOCOLS 0.12).
-			resp.Body.Close()
-			err = &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right content"}
+		blame, _, _ := f.cache.wrong.get(f.key, f.cache.now())
+		ask.Avoid, ask.Doubt, ask.Resume = blame.wrong, blame.doubted, nil
+		if try == 1 {
+			f.had = f.cache.remains(ctx, ask)
 		}
+		if f.had != nil {
+			ask.Resume = f.had.part
+		}
+		resp, err := next.Get(ctx, ask)
 		if err != nil {
 			f.lost(ctx, old, err)
 			return
@@ -57,14 +60,13 @@ func (f *flight) run(ctx context.Context, next exchange.Source, req *exchange.Re
 	}
 }
 
-func absent(status int) bool { return status == http.StatusNotFound || status == http.StatusGone }
-
 // maxTries is how many mirrors are asked for content that is not what it should be.
 const maxTries = 4
 
 // take does what is to be done with an answer. An error says that its content
 // was wrong, that nobody has seen any of it, and that another mirror is to be asked.
 func (f *flight) take(ctx context.Context, next exchange.Source, ask *exchange.Request, resp *exchange.Response) error {
+	f.weigh(resp)
 	switch e := resp.Entry; {
 	case e.Status == http.StatusNotModified && ask.Validate != nil:
 		resp.Body.Close()
@@ -131,7 +133,7 @@ func (c *closing) Close() error {
 
 // lost is a flight without an answer.
 func (f *flight) lost(ctx context.Context, old *exchange.Entry, err error) {
-
+	f.putBack()
 	if cause := context.Cause(ctx); cause != nil {
 		err = fmt.Errorf("%w (%w)", cause, err)
 	} else if old != nil {
@@ -207,20 +209,24 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 	if f.replaces = ask.Validate != nil; f.replaces {
 		f.hold = smallChunk
 	}
-	if err := f.reserve(ctx, entry.Size); err != nil {
+	had := f.had
+	if f.had = nil; had != nil {
+		f.resume(had)
+	} else if err := f.reserve(ctx, entry.Size); err != nil {
 		f.cache.disk.note(err)
 		f.pass(err, 0)
 		quiet = false // what is not drafted needs readers
 	}
+	f.keeper = f.newKeeper(ask, resp, p, had)
 	if !quiet {
 		f.decide(streaming)
 	}
 	fresh := false
-	n, err := f.fetch(ctx, resp, p)
+	n, err := f.fetch(ctx, resp, p, had)
 	if err == nil {
 		if err = p.check(); err != nil {
 			err = fmt.Errorf("%v from %s: %w", f.key, entry.Mirror, err)
-			fresh = f.cache.quarantine(f.key, entry.Mirror)
+			fresh = f.wrong(resp, had)
 		}
 	}
 	switch {
@@ -229,6 +235,7 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 		f.draft, f.entry = nil, nil
 		return err
 	case err != nil:
+		f.keeper.end(n, err)
 		f.fail(causeOr(ctx, err))
 		if fresh {
 			f.cache.again(next, ask)
@@ -240,6 +247,14 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 	}
 	f.finish(ctx, n, p, resp.Unproven && p.wanted == nil)
 	return nil
+}
+
+// wrong takes note of content that is not what it should be, and reports whether
+// another one is worth a try.
+func (f *flight) wrong(resp *exchange.Response, had *remains) (fresh bool) {
+	f.cache.counts.wrong.Add(1)
+	credit := newCredit(resp, had)
+	return f.cache.quarantine(f.key, credit.shares(), had != nil)
 }
 
 // reserve makes the draft, or says why there is none.
@@ -263,14 +278,25 @@ func causeOr(ctx context.Context, err error) error {
 	return err
 }
 
-// fetch brings the content of resp into the draft or the window, and returns
-// how long it was.
-func (f *flight) fetch(ctx context.Context, resp *exchange.Response, p *proof) (int64, error) {
+// fetch brings the content of resp, or what is missing of it, into the draft or
+// the window, and returns how long it was, or how far it was hashed.
+func (f *flight) fetch(ctx context.Context, resp *exchange.Response, p *proof, had *remains) (int64, error) {
 	size := resp.Entry.Size
-	if f.ranges != nil && f.ranges.Striped() && size > 0 && f.draft != nil && f.storing() {
-		return f.copyParts(ctx, f.ranges, resp.Body, size, p)
+	hashed, begun := int64(0), int64(0)
+	if had != nil {
+		begun = had.begun()
+		hashed = p.restore(had.note, begun)
 	}
-	return f.copy(ctx, resp.Body, size, p, 0)
+	if f.scattered(had) || f.ranges != nil && f.ranges.Striped() && size > 0 && f.draft != nil && f.storing() {
+		return f.copyParts(ctx, f.ranges, resp.Body, size, p, hashed)
+	}
+	if had != nil {
+		if err := f.rehash(ctx, p, hashed, begun); err != nil {
+			return 0, err
+		}
+		f.ranges.Rewind(begun)
+	}
+	return f.copy(ctx, resp.Body, size, p, begun)
 }
 
 // copy reads body, which begins at off, to its end, and returns where that was.
@@ -284,7 +310,7 @@ func (f *flight) copy(ctx context.Context, body io.Reader, size int64, proof *pr
 		n, err := body.Read(buf.b)
 		if n > 0 {
 			if size >= 0 && off+int64(n) > size {
-				return off, fmt.Errorf("%v from %s is longer than the %d bytes it promised", f.key, f.entry.Mirror, size)
+				return off, fmt.Errorf("%w: %v from %s is longer than the %d bytes it promised", errWrong, f.key, f.entry.Mirror, size)
 			}
 			proof.Write(buf.b[:n])
 			if werr := f.write(ctx, buf.b[:n], off); werr != nil {
@@ -295,6 +321,7 @@ func (f *flight) copy(ctx context.Context, body io.Reader, size int64, proof *pr
 				return off, tooLarge(off)
 			}
 			p.advance(off)
+			f.keeper.advance(off)
 			buf.adapt(n)
 		}
 		switch {
