@@ -12,6 +12,7 @@
 //	store       the contract of content at rest; store/disk keeps plain files
 //	upstream    mirrors: the race between them, their records, switches and stripes
 //	cache       look up, join or start a flight, validate: the heart
+//	front       between connections and net/http: the guard of what no two readers must see differently
 //	edge        HTTP toward clients: guard, Parse, Get, respond
 //	middleware  net/http around the edge: recover, handlerctx, httplog
 //	observe     what those who watch see: error reports

@@ -7,8 +7,9 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
 
-// guard refuses what net/http lets through and no hub should see. The path
-// itself is the hub's to judge (hub.Path).
+// guard refuses what net/http lets through and no hub should see. On HTTP/1 a
+// front has read the request before, and more strictly, since it sees the bytes; on
+// HTTP/2 this is all there is. The path itself is the hub's to judge (hub.Path).
 func (e *edge) guard(r *http.Request) error {
 	posts := r.Method == http.MethodPost && e.Poster != nil
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && !posts {

@@ -179,7 +179,7 @@ func checkMessage(t *testing.T, m message) {
 
 // The framing of chunks is never looser than net/http's.
 func FuzzChunks(f *testing.F) {
-	for _, seed := range []string{"5\r\nhello\r\n0\r\n\r\n", "a;b=c\r\n0123456789\r\n0\r\nA: b\r\n\r\n", "0\r\n\r\nx", "1\r\nx\r\n1\r\ny\r\n00;\r\n\r\n", "5\nhello\n0\n\n", "+1\r\nx\r\n"} {
+	for _, seed := range []string{"5\r\nhello\r\n0\r\n\r\n", "a;b=c\r\n0123456789\r\n0\r\nA: b\r\n\r\n", "0\r\n\r\nx", "1\r\nx\r\n1\r\ny\r\n00;\r\n\r\n", "1\r\nxAB0\r\n\r\n", "1\r\nx\rB0\r\n\r\n", "5\nhello\n0\n\n", "+1\r\nx\r\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
