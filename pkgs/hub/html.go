@@ -84,10 +84,13 @@ func (t *Tag) MapBytes(name string, f func(value []byte) []byte) {
 
 // appendEscaped appends what stands for s in a quoted attribute.
 func appendEscaped(b, s []byte) []byte {
-	if !bytes.ContainsAny(s, `<>&'"`) {
-		return append(b, s...)
+	for _, ch := range s {
+		switch ch {
+		case '<', '>', '&', '\'', '"':
+			return append(b, html.EscapeString(string(s))...)
+		}
 	}
-	return append(b, html.EscapeString(string(s))...)
+	return append(b, s...)
 }
 
 // Drop takes the tag out of the text.

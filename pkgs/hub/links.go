@@ -114,16 +114,34 @@ func (l *Links) parse(link string, from *url.URL) (path string, ok bool) {
 // flat says that a path has neither escapes nor dot segments, and that no query
 // or fragment is behind it.
 func flat(path []byte) bool {
-	last := byte('/')
-	for i := range len(path) {
-		ch := path[i]
-		if literal[ch]&inPath == 0 && ch != '/' || last == '/' && ch == '.' {
+	slash := true // before
+	for _, ch := range path {
+		switch kind := inLink[ch]; {
+		case kind == 0, kind == linkDot && slash:
 			return false
+		default:
+			slash = kind == linkSlash
 		}
-		last = ch
 	}
 	return true
 }
+
+const (
+	linkOther = 1 + iota
+	linkDot
+	linkSlash
+)
+
+// inLink are the bytes of flat paths.
+var inLink = func() (t [256]uint8) {
+	for ch := range t {
+		if literal[ch]&inPath != 0 {
+			t[ch] = linkOther
+		}
+	}
+	t['.'], t['/'] = linkDot, linkSlash
+	return t
+}()
 
 // File is the exchange of a path below /_f/: canonical and target as [Path]
 // gave them, with the query, if any, behind target. ok is false if the path is

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"sync/atomic"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -114,7 +115,7 @@ func edited(resp *exchange.Response, rules string, edit Edit) (*exchange.Respons
 	done := make(chan struct{})
 	go func() { // ends with the edit, or when the reader is closed
 		defer close(done)
-		err := edit(pw, src)
+		err := guarded(edit, pw, src)
 		if err == nil {
 			_, err = io.Copy(io.Discard, src) // the digest is of all of it
 		}
@@ -144,6 +145,17 @@ func edited(resp *exchange.Response, rules string, edit Edit) (*exchange.Respons
 	body.Reader = io.MultiReader(bytes.NewReader(head), pr)
 	out.Body = body
 	return out, nil
+}
+
+// guarded is edit, whose panic is an error: it reads what is foreign, on a
+// goroutine that net/http does not watch over.
+func guarded(edit Edit, dst io.Writer, src io.Reader) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return edit(dst, src)
 }
 
 // summing is a hash until nobody wants to know it any more.

@@ -135,6 +135,12 @@ func TestEdited(t *testing.T) {
 		assert.Equal(t, 502, e.Status)
 		assert.Zero(t, x.unclose)
 	})
+	t.Run("an edit that panics is one that fails", func(t *testing.T) {
+		x := &index{text: "abc", status: 200}
+		_, err := (&hub.Options{}).Edited(t.Context(), x, req, "1", func(io.Writer, io.Reader) error { panic("parser") })
+		require.ErrorContains(t, err, "parser")
+		assert.Zero(t, x.unclose)
+	})
 	t.Run("an error further on breaks the transfer", func(t *testing.T) {
 		x := &index{text: long, status: 200}
 		resp, err := (&hub.Options{}).Edited(t.Context(), x, req, "1", func(dst io.Writer, src io.Reader) error {

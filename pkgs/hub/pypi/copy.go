@@ -101,21 +101,34 @@ func (a *algorithm) digest(sum []byte) exchange.Digest {
 	if len(sum) != a.size {
 		return ""
 	}
-	lower := true
+	all := isHex | isLower
 	for _, ch := range sum {
-		switch {
-		case '0' <= ch && ch <= '9', 'a' <= ch && ch <= 'f':
-		case 'A' <= ch && ch <= 'F':
-			lower = false
-		default:
-			return ""
-		}
+		all &= digits[ch]
 	}
-	if !lower {
+	if all&isHex == 0 {
+		return ""
+	}
+	if all&isLower == 0 {
 		sum = bytes.ToLower(sum)
 	}
 	return exchange.Digest(a.name + ":" + string(sum))
 }
+
+const (
+	isHex uint8 = 1 << iota
+	isLower
+)
+
+// digits are those of hexadecimal sums.
+var digits = func() (t [256]uint8) {
+	for _, ch := range "0123456789abcdef" {
+		t[ch] = isHex | isLower
+	}
+	for _, ch := range "ABCDEF" {
+		t[ch] = isHex
+	}
+	return t
+}()
 
 // A jsonFile is what a page of PEP 691, or a document of the JSON API, says of
 // one file.

@@ -129,19 +129,29 @@ func (l *linker) identity(s []byte) []byte {
 // plain says that a relative path is spelled in the only way there is: without
 // escapes, dot segments, a scheme or a query.
 func plain(path []byte) bool {
-	last := byte('/')
-	for i := range len(path) {
-		ch := path[i]
-		switch {
-		case 'a' <= ch && ch <= 'z', 'A' <= ch && ch <= 'Z', '0' <= ch && ch <= '9', ch == '-', ch == '_', ch == '+', ch == '!', ch == '~':
-		case ch == '.', ch == '/':
-			if last == '/' {
-				return false
-			}
-		default:
+	slash := true // before
+	for _, ch := range path {
+		switch kind := inPath[ch]; {
+		case kind == 0, kind != pathOther && slash:
 			return false
+		default:
+			slash = kind == pathSlash
 		}
-		last = ch
 	}
 	return true
 }
+
+const (
+	pathOther = 1 + iota
+	pathDot
+	pathSlash
+)
+
+// inPath are the bytes of plain paths.
+var inPath = func() (t [256]uint8) {
+	for _, ch := range "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_+!~" {
+		t[ch] = pathOther
+	}
+	t['.'], t['/'] = pathDot, pathSlash
+	return t
+}()
