@@ -28,7 +28,8 @@ func testCargo(t *testing.T, p program) {
 	dir := t.TempDir()
 	www := filepath.Join(dir, "www")
 	a, b := newMirror(t, www), newMirror(t, www)
-	put(t, fmt.Appendf(nil, `{"dl": "%s/crates/{lowerprefix}/{crate}/{version}.crate", "api": "https://example.org", "auth-required": true}`, a.url), www, "config.json")
+	put(t, fmt.Appendf(nil, `{"dl": "%[1]s/crates/{lowerprefix}/{crate}/{version}.crate", "api": "%[1]s", "auth-required": true}`, a.url), www, "config.json")
+	put(t, []byte(`{"crates":[{"name":"abc","max_version":"2.0.0","description":"found"}],"meta":{"total":1}}`), www, "api/v1/crates")
 	putCrate(t, www, "leaf", "1.0.0", "")
 	putCrate(t, www, "My-Crate", "0.3.0+build.5", "leaf")
 	putCrate(t, www, "abc", "2.0.0", "My-Crate")
@@ -48,7 +49,7 @@ log: {level: debug}
 		home := filepath.Join(dir, name)
 		put(t, []byte("[package]\nname = \"machine\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\nabc = \"2\"\n"), home, "Cargo.toml")
 		put(t, nil, home, "src/lib.rs")
-		put(t, []byte("[source.crates-io]\nreplace-with = \"hub\"\n[source.hub]\nregistry = \"sparse+"+d.url+"/cargo/\"\n"), home, "cargo/config.toml")
+		put(t, []byte("[source.crates-io]\nreplace-with = \"hub\"\n[source.hub]\nregistry = \"sparse+"+d.url+"/cargo/\"\n[registries.hub]\nindex = \"sparse+"+d.url+"/cargo/\"\n"), home, "cargo/config.toml")
 		env := []string{"CARGO_HOME=" + filepath.Join(home, "cargo"), "CARGO_NET_RETRY=1", "CARGO_TERM_COLOR=never"}
 		if rustup := os.Getenv("RUSTUP_HOME"); rustup != "" {
 			env = append(env, "RUSTUP_HOME="+rustup)
@@ -76,6 +77,9 @@ log: {level: debug}
 		assert.NotContains(t, string(lock), d.url, "the lock file names the official source")
 	}
 	whole("first")
+	out, err := machine("first")("search", "--registry", "hub", "abc")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, `abc = "2.0.0"`)
 	assert.Equal(t, 1, a.asked(wrong))
 	assert.Equal(t, 1, b.asked(wrong), "the mirror that had it right")
 	d.noTemporary()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,8 +18,8 @@ import (
 
 // testMaven: mvn with strict checksums, for a project with a parent, a snapshot
 // above that and a build extension. One mirror answers for a checksum with a page,
-// which mvn does not get to see; then both are stopped, and another machine with
-// nothing gets the same.
+// which mvn does not get to see; the snapshot is published again. Then both are
+// stopped, and another machine with nothing gets the same.
 func testMaven(t *testing.T, p program) {
 	need(t, "mvn")
 	dir := t.TempDir()
@@ -39,10 +40,13 @@ func testMaven(t *testing.T, p program) {
 		put(t, []byte(content), www, name)
 		put(t, fmt.Appendf(nil, "%x  %s\n", sha1.Sum([]byte(content)), filepath.Base(name)), www, name+".sha1")
 	}
-	put(t, []byte(`<metadata modelVersion="1.1.0"><groupId>org.example</groupId><artifactId>base</artifactId><version>1-SNAPSHOT</version><versioning>
-<snapshot><timestamp>20260102.030405</timestamp><buildNumber>1</buildNumber></snapshot><lastUpdated>20260102030405</lastUpdated>
-<snapshotVersions><snapshotVersion><extension>pom</extension><value>1-20260102.030405-1</value><updated>20260102030405</updated></snapshotVersion></snapshotVersions>
-</versioning></metadata>`), www, "org/example/base/1-SNAPSHOT/maven-metadata.xml")
+	snapshot := func(build int, stamp string) {
+		put(t, fmt.Appendf(nil, `<metadata modelVersion="1.1.0"><groupId>org.example</groupId><artifactId>base</artifactId><version>1-SNAPSHOT</version><versioning>
+<snapshot><timestamp>%s</timestamp><buildNumber>%d</buildNumber></snapshot><lastUpdated>%s</lastUpdated>
+<snapshotVersions><snapshotVersion><extension>pom</extension><value>1-%[1]s-%[2]d</value><updated>%[3]s</updated></snapshotVersion></snapshotVersions>
+</versioning></metadata>`, stamp, build, strings.Replace(stamp, ".", "", 1)), www, "org/example/base/1-SNAPSHOT/maven-metadata.xml")
+	}
+	snapshot(1, "20260102.030405")
 	a, b := newMirror(t, www), newMirror(t, www)
 	const pom = "/org/example/parent/1.0/parent-1.0.pom"
 	a.next(pom+".sha1", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("<html>come back later</html>")) })
@@ -56,7 +60,7 @@ hubs:
 log: {level: debug}
 `)
 
-	whole := func(name string) {
+	whole := func(name string, more ...string) {
 		home := filepath.Join(dir, name)
 		put(t, []byte(head+`<artifactId>machine</artifactId><version>1</version><packaging>pom</packaging>
 <parent><groupId>org.example</groupId><artifactId>parent</artifactId><version>1.0</version><relativePath/></parent>
@@ -67,7 +71,7 @@ log: {level: debug}
 <profiles><profile><id>snapshots</id><repositories><repository><id>any</id><url>https://repository.example.org/</url>
 <releases><enabled>true</enabled></releases><snapshots><enabled>true</enabled></snapshots></repository></repositories></profile></profiles>
 <activeProfiles><activeProfile>snapshots</activeProfile></activeProfiles></settings>`), home, "settings.xml")
-		out := must(t, home, nil, "mvn", "-B", "-C", "-s", "settings.xml", "-Duser.home="+home, "validate")
+		out := must(t, home, nil, "mvn", append(more, "-B", "-C", "-s", "settings.xml", "-Duser.home="+home, "validate")...)
 		assert.Contains(t, out, "BUILD SUCCESS")
 		assert.NotContains(t, out, "hecksum", "nothing to warn about")
 		sameFile(t, filepath.Join(www, pom), filepath.Join(home, "repository", pom))
@@ -80,7 +84,16 @@ log: {level: debug}
 	sameFile(t, filepath.Join(www, pom), filepath.Join(d.data, "maven", pom))
 	d.noTemporary()
 
+	const next = "org/example/base/1-SNAPSHOT/base-1-20260103.030405-2.pom"
+	content := []byte(head + `<artifactId>base</artifactId><version>1-SNAPSHOT</version><packaging>pom</packaging><name>next</name></project>`)
+	put(t, content, www, next)
+	put(t, fmt.Appendf(nil, "%x", sha1.Sum(content)), www, next+".sha1")
+	snapshot(2, "20260103.030405")
+	whole("first", "-U")
+	sameFile(t, filepath.Join(www, next), filepath.Join(dir, "first/repository/org/example/base/1-SNAPSHOT/base-1-SNAPSHOT.pom"))
+
 	a.stop()
 	b.stop()
 	whole("second")
+	sameFile(t, filepath.Join(www, next), filepath.Join(dir, "second/repository/org/example/base/1-SNAPSHOT/base-1-SNAPSHOT.pom"))
 }

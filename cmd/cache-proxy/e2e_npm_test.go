@@ -99,6 +99,10 @@ log: {level: debug}
 		{"view nothing-here", "404 Not Found - GET " + d.url + "/npm/nothing-here", true},
 		{"audit --audit-level=high", "a hole in demo", true},
 		{"search demo --parseable", "demo", false},
+		{"dist-tag ls demo", "latest: 1.0.0", false},
+		{"dist-tag ls @sc/lib", "latest: 2.0.0", false},
+		{"ping", "PONG", false},
+		{"view demo@latest dist.integrity", "sha512-", false},
 		{"whoami", "401", true},
 		{"exec --yes --package=leaf -- node -e 0", "", false},
 	} {
@@ -151,6 +155,16 @@ func npmRegistry(t *testing.T, files http.Handler, www string, audits *atomic.In
 			assert.Equal(t, "/-/npm/v1/security/advisories/bulk", r.URL.Path)
 			audits.Add(1)
 			io.WriteString(w, `{"demo":[{"id":1,"url":"https://example.org/1","title":"a hole in demo","severity":"critical","vulnerable_versions":"<2.0.0","cwe":[],"cvss":{"score":9,"vectorString":null}}]}`)
+		case strings.HasPrefix(r.URL.Path, "/-/package/"):
+			name := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/-/package/"), "/dist-tags")
+			var p struct {
+				Tags json.RawMessage `json:"dist-tags"`
+			}
+			assert.NoError(t, json.Unmarshal(mustRead(t, www, "packuments", name), &p))
+			w.Header().Set("Content-Type", "application/json")
+			w.Write(p.Tags)
+		case r.URL.Path == "/-/ping":
+			io.WriteString(w, "{}")
 		case r.URL.Path == "/-/v1/search":
 			io.WriteString(w, `{"objects":[{"package":{"name":"demo","version":"1.0.0","description":"found","date":"2024-01-01T00:00:00.000Z","maintainers":[],"links":{}}}],"total":1}`)
 		case err == nil && strings.Contains(r.Header.Get("Accept"), "application/vnd.npm.install-v1+json"):
