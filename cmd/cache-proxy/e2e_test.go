@@ -47,6 +47,8 @@ func TestE2E(t *testing.T) {
 		{"nginx", testNginx},
 		{"kill", testKill},
 		{"kill under load", testKillUnderLoad},
+		{"resume", testResume},
+		{"memory", testMemory},
 		{"drain", testDrain},
 		{"hangup", testHangup},
 		{"one daemon a directory", testLock},
