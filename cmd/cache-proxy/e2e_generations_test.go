@@ -201,20 +201,14 @@ func testRPMHub(t *testing.T, p program) {
 	dir := t.TempDir()
 	www := filepath.Join(dir, "www")
 	rpmRepository(t, www)
-	home := filepath.Join(dir, "gnupg")
-	require.NoError(t, os.Mkdir(home, 0o700))
-	env := []string{"GNUPGHOME=" + home}
-	t.Cleanup(func() { try(t, dir, env, "gpgconf", "--kill", "all") })
-	must(t, dir, env, "gpg", "--batch", "--passphrase", "", "--quick-gen-key", "demo@example.org", "rsa2048", "sign", "never")
-	must(t, dir, env, "gpg", "--batch", "--export", "--armor", "-o", filepath.Join(dir, "demo.asc"))
-	must(t, dir, env, "gpg", "--batch", "--detach-sign", "--armor", filepath.Join(www, "fedora/9/repodata/repomd.xml"))
+	key := signRepomd(t, dir, www)
 	a, b := newMirror(t, www), newMirror(t, www)
 	d := p.start(t, dir, hubConfig("rpms", "rpm", a, b))
 
 	install := func(name string) {
 		home := filepath.Join(dir, name)
 		conf := put(t, fmt.Appendf(nil, "[main]\ncachedir=%[1]s/cache\nlogdir=%[1]s/log\npersistdir=%[1]s/persist\nreposdir=/none\nvarsdir=/none\npluginpath=/none\nkeepcache=1\n"+
-			"[demo]\nname=demo\nbaseurl=%[2]s/rpms/fedora/$releasever/\ngpgcheck=0\nrepo_gpgcheck=1\ngpgkey=file://%[3]s/demo.asc\n", home, d.url, dir), home, "dnf.conf")
+			"[demo]\nname=demo\nbaseurl=%[2]s/rpms/fedora/$releasever/\ngpgcheck=0\nrepo_gpgcheck=1\ngpgkey=file://%[3]s\n", home, d.url, key), home, "dnf.conf")
 		dnf := []string{"-y", "-c", conf, "--installroot=" + home + "/root", "--releasever=9", "--setopt=install_weak_deps=0"}
 		must(t, home, nil, "dnf", append(dnf, "makecache")...)
 		must(t, home, nil, "dnf", append(dnf, "install", "--downloadonly", "--downloaddir="+home, "demo")...)
