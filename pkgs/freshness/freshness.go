@@ -22,10 +22,11 @@ const (
 	Mutable     Class = iota // fresh for a while, then validated
 	Immutable                // never validated
 	Passthrough              // never stored
+	Transparent              // as the origin's own fields say (RFC 9111): see [Stored]
 )
 
 func (c Class) String() string {
-	return [...]string{"mutable", "immutable", "passthrough"}[c]
+	return [...]string{"mutable", "immutable", "passthrough", "transparent"}[c]
 }
 
 // A Policy is what configuration and protocol say of one key's freshness.

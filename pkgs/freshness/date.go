@@ -1,0 +1,65 @@
+package freshness
+
+import (
+	"strings"
+	"time"
+)
+
+// The three forms of HTTP dates, and the place of what is compared letter by letter in them.
+const (
+	imfFixdate = "Mon, 02 Jan 2006 15:04:05 GMT"
+	rfc850     = "Monday, 02-Jan-06 15:04:05 GMT"
+	asctime    = "Mon Jan _2 15:04:05 2006"
+)
+
+// ParseDate reads an HTTP date in any of the three forms (RFC 9110 §5.6.7),
+// letter by letter, for a recipient whose clock says now. What names another
+// zone than GMT, or is written otherwise, is no date. The day of the week need
+// not be that of the date.
+func ParseDate(s string, now time.Time) (t time.Time, ok bool) {
+	for _, layout := range [...]string{imfFixdate, rfc850, asctime} {
+		t, err := time.Parse(layout, s)
+		if err != nil {
+			continue
+		}
+		if layout == rfc850 {
+			t = century(t, now)
+		}
+		// time.Parse forgives letter case and missing zeros.
+		if _, date, ok := strings.Cut(t.Format(layout), " "); ok && strings.HasSuffix(s, " "+date) && weekday(s, layout) {
+			return t, true
+		}
+		if layout == asctime && strings.HasSuffix(s, t.Format(" Jan 02 15:04:05 2006")) && weekday(s, layout) {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// century puts a year of two digits where it is at most 50 years ahead.
+func century(t, now time.Time) time.Time {
+	year := now.Year() - now.Year()%100 + t.Year()%100
+	if year > now.Year()+50 {
+		year -= 100
+	}
+	return time.Date(year, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
+}
+
+// weekday says whether s begins with the name of a day as the layout spells it.
+func weekday(s, layout string) bool {
+	name, _, _ := strings.Cut(s, " ")
+	name, comma := strings.CutSuffix(name, ",")
+	if comma != (layout != asctime) {
+		return false
+	}
+	for day := range 7 {
+		want := time.Weekday(day).String()
+		if layout != rfc850 {
+			want = want[:3]
+		}
+		if name == want {
+			return true
+		}
+	}
+	return false
+}
