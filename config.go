@@ -46,6 +46,7 @@ type Config struct {
 	Limits  Limits  `yaml:"limits"`
 	Log     Log     `yaml:"log"`
 	Sentry  Sentry  `yaml:"sentry"`
+	Admin   Admin   `yaml:"admin"`
 
 	// Further upstream repositories, each in a name space of its own. What none of
 	// them is asked for is the default hub's, as long as it has upstreams.

@@ -138,7 +138,8 @@ func defaults() *Config {
 			Object:                50 << 30,
 			Drain:                 Duration(30 * time.Second),
 		},
-		Log: Log{Format: LogText, Access: true},
+		Log:   Log{Format: LogText, Access: true},
+		Admin: Admin{Listen: OptionalAddress{Address{"tcp", "127.0.0.1:8882"}}},
 	}
 }
 

@@ -36,7 +36,7 @@ type closingStore interface {
 type Options struct {
 	Version string           // of the program; "" is "devel"
 	Log     *slog.Logger     // default slog.Default()
-	Debug   http.Handler     // served below /debug/pprof/ if set
+	Debug   http.Handler     // served below /debug/pprof/ of the admin listener if set
 	Now     func() time.Time // default time.Now
 
 	// Load reads the configuration again, for [Server.Reread]; nil: it cannot be.
@@ -65,6 +65,8 @@ type Server struct {
 	spool    func() (*os.File, error)
 	ready    probe
 	draining atomic.Bool
+
+	operators *operators
 
 	current   atomic.Pointer[revision]
 	reloading sync.Mutex     // held by who makes a revision; before it nothing
@@ -113,6 +115,7 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	s.league = openLeague(cfg.Storage.Local.Path, o.Log)
 	s.memories = openMemories(cfg.Storage.Local.Path, o.Log)
 	s.rate, s.spool = upstream.NewBucket(0), spool(cfg.Storage.Local)
+	s.operators = newOperators(s)
 	first, err := s.revise(cfg)
 	if err != nil {
 		return nil, err

@@ -36,11 +36,17 @@ func (s *Server) serve(cfg *Config) {
 	s.front.Prepare(&s.http)
 }
 
-// Run serves on the configured addresses until ctx is done, then drains:
-// requests under way may go on for limits.drain. The error is about listening
+// Run serves on the configured addresses, that of operators too, until ctx is
+// done, then drains: requests under way may go on for limits.drain. The error is about listening
 // or serving; after a drain there is none.
 func (s *Server) Run(ctx context.Context) error {
-	listeners, err := listen(s.revision().config.Listen)
+	cfg := s.revision().config
+	operators, err := s.operators.listen(cfg)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	defer s.operators.serve(operators)()
+	listeners, err := listen(cfg.Listen)
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}

@@ -14,10 +14,7 @@ import (
 )
 
 // Paths of the proxy's own.
-const (
-	ownPrefix   = "/-/"
-	debugPrefix = "/debug/pprof/"
-)
+const ownPrefix = "/-/"
 
 // own serves /-/healthz (the process answers), /-/readyz (it takes requests and
 // can store) and /-/modules (what runs). X-Config-Version says under which

@@ -176,6 +176,7 @@ func unchangeable(old, cfg *Config) error {
 	fixed("storage.local.min-free", was.Local.MinFree == is.Local.MinFree)
 	fixed("storage.local.durability", was.Local.Durability == is.Local.Durability)
 	fixed("misc.chunk-bytes", old.Misc.ChunkBytes == cfg.Misc.ChunkBytes)
+	fixed("admin.listen", old.Admin.Listen == cfg.Admin.Listen)
 	fixed("limits.object", old.Limits.Object == cfg.Limits.Object)
 	if len(problems) == 0 {
 		return nil

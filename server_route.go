@@ -20,15 +20,12 @@ import (
 // or a hub. It is no [http.ServeMux], which would clean paths that clients mean
 // as they are.
 func (s *Server) match(of *revision, t *routes) func(*http.Request, *handlerctx.Record) {
-	debug := s.options.Debug
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.own(w, r, of) })
 	return func(r *http.Request, rec *handlerctx.Record) {
 		rec.Pattern, rec.URL = "GET /", r.URL
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, ownPrefix):
 			rec.Pattern, rec.Handler = "GET "+ownPrefix, own
-		case debug != nil && strings.HasPrefix(path, debugPrefix):
-			rec.Handler = debug
 		default:
 			var to *target
 			if to, rec.Handler, rec.URL = t.find(r); to != nil {
@@ -106,6 +103,7 @@ type target struct {
 func (s *Server) target(cfg *Config, m *mounted) *target {
 	options := s.edge(cfg)
 	options.Hub, options.Source, options.Note = m.hub, m.source, note
+	options.Counter = s.operators.counts.Hub(m.config.Name)
 	options.Poster, _ = m.module.(hub.Poster)
 	options.Refuser, _ = m.module.(hub.Refuser)
 	byHost := options
@@ -154,6 +152,7 @@ func (s *Server) nowhere(cfg *Config) http.Handler {
 		}
 	}
 	options.Hub, options.Source = unmapped(word), unmapped(word)
+	options.Counter = s.operators.counts.Hub("")
 	unserved := edge.New(options)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handlerctx.From(r.Context()).Error = word

@@ -101,6 +101,8 @@ func TestOwnPages(t *testing.T) {
 		{"POST", "/-/healthz", 405},
 		{"GET", "/-/nothing", 404},
 		{"GET", "/debug/pprof/", 404},
+		{"GET", "/api/v1/status", 404},
+		{"GET", "/metrics", 404},
 	}
 	for _, tt := range tests {
 		t.Run(tt.method+tt.path, func(t *testing.T) {

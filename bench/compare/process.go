@@ -181,7 +181,7 @@ func (l *lab) startProxy(config string, mirrors ...*process) (*process, error) {
 		return nil, err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "listen: '%s'\nlog: {level: error, access: false}\nstorage: {local: {path: '%s'}}\n", addr, filepath.Join(dir, "data"))
+	fmt.Fprintf(&b, "listen: '%s'\nadmin: {listen: ''}\nlog: {level: error, access: false}\nstorage: {local: {path: '%s'}}\n", addr, filepath.Join(dir, "data"))
 	b.WriteString("cache: {timeout: 24h}\n")
 	if len(mirrors) > 0 {
 		b.WriteString("upstream:\n")

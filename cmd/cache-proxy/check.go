@@ -34,6 +34,7 @@ func describe(c *cacheproxy.Config, source string, out io.Writer) error {
 	for _, a := range c.Listen {
 		fmt.Fprintf(w, "listen on %v\n", a)
 	}
+	describeAdmin(w, &c.Admin)
 	if c.PublicURL.IsSet() {
 		fmt.Fprintf(w, "links begin with %v\n", c.PublicURL)
 	}
@@ -49,6 +50,17 @@ func describe(c *cacheproxy.Config, source string, out io.Writer) error {
 		fmt.Fprintf(w, "  %s from %v is answered with %v\n", l.Accel.EnableByHeader, l.Accel.Trusted, l.Accel.RespondWithHeaders)
 	}
 	return w.Flush()
+}
+
+func describeAdmin(w io.Writer, a *cacheproxy.Admin) {
+	switch {
+	case !a.Listen.IsSet():
+		fmt.Fprintln(w, "no admin listener")
+	case a.Token.IsSet():
+		fmt.Fprintf(w, "admin on %v, with a token\n", a.Listen)
+	default:
+		fmt.Fprintf(w, "admin on %v\n", a.Listen)
+	}
 }
 
 func describeHub(w io.Writer, h *cacheproxy.Hub) {

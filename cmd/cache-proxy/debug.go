@@ -12,7 +12,7 @@ import (
 type debugFlags struct{ pprof bool }
 
 func (d *debugFlags) register(f *flag.FlagSet) {
-	f.BoolVar(&d.pprof, "pprof", true, "serve /debug/pprof/ beside the mirrors, for everyone who can reach them")
+	f.BoolVar(&d.pprof, "pprof", true, "serve /debug/pprof/ on the admin listener")
 }
 
 // handler is what is served below /debug/pprof/; nil if nothing is.

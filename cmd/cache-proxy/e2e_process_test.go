@@ -251,7 +251,7 @@ func testCommandLine(t *testing.T, p program) {
 	}
 }
 
-// testPprof: only a build with the tag serves profiles.
+// testPprof: only a build with the tag serves profiles, and only to operators.
 func testPprof(t *testing.T, plain program) {
 	m := newMirror(t, t.TempDir())
 	profiling := build(t, "pprof")
@@ -265,7 +265,13 @@ func testPprof(t *testing.T, plain program) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := c.program.start(t, t.TempDir(), config(m))
-			resp, body := d.mustGet("/debug/pprof/cmdline")
+			resp, _ := d.mustGet("/debug/pprof/cmdline")
+			assert.Equal(t, http.StatusNotFound, resp.StatusCode, "never where clients come")
+			resp, err := http.Get(d.admin + "/debug/pprof/cmdline")
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
 			assert.Equal(t, c.status, resp.StatusCode)
 			assert.Equal(t, c.status == http.StatusOK, strings.Contains(string(body), string(c.program)))
 		})

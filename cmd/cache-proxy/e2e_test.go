@@ -85,6 +85,7 @@ type daemon struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	url   string // of its TCP listener, without a trailing slash
+	admin string // of that for operators
 	data  string
 	log   *output
 	ended chan struct{} // closed once the process is gone, and status is set
@@ -98,6 +99,7 @@ func (p program) start(t *testing.T, dir, config string, env ...string) *daemon 
 	t.Helper()
 	d := p.launch(t, dir, config, env...)
 	began := time.Now()
+	d.admin = "http://" + d.log.await(t, `serving admin.* addr=(127\.\S+)`)[1]
 	line := d.log.await(t, `serving app.* addr=(127\.\S+)`)
 	assert.Less(t, time.Since(began), 5*time.Second, "time to listen")
 	d.url = "http://" + line[1]
@@ -108,6 +110,9 @@ func (p program) start(t *testing.T, dir, config string, env ...string) *daemon 
 func (p program) launch(t *testing.T, dir, config string, env ...string) *daemon {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config.yaml")
+	if !strings.Contains(config, "admin:") {
+		config += "\nadmin: {listen: 127.0.0.1:0}\n" // several may run at once
+	}
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	d := &daemon{t: t, data: filepath.Join(dir, "data"), log: newOutput(), ended: make(chan struct{})}
 	d.cmd = exec.Command(string(p), "-config", file)

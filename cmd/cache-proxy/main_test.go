@@ -39,6 +39,7 @@ func TestRun(t *testing.T) {
 	hubs := write(t, "hubs: [{name: npm, hosts: npm.example.org, race: {mode: ordered}, cache: {timeout: 5m}, upstream: [{server: 'https://mirrors.example.org'}]}]\n")
 	original, err := filepath.Abs("../../testdata/original.yaml")
 	require.NoError(t, err)
+	quiet := write(t, oneUpstream)
 	bad := write(t, "misc: {chunk-bytes: x}\nfoo: 1\n")
 	for _, c := range []struct {
 		name           string
@@ -50,6 +51,8 @@ func TestRun(t *testing.T) {
 		{name: "help", args: []string{"-h"}, stdout: "Examples:"},
 		{name: "help of check", args: []string{"check", "-h"}, stdout: "-print"},
 		{name: "version", args: []string{"-version"}, stdout: "cache-proxy "},
+		{name: "admin", args: []string{"check", "-config", good}, stdout: "admin on 127.0.0.1:8882"},
+		{name: "no admin", args: []string{"check", "-config", quiet}, stdout: "no admin listener"},
 		{name: "unknown flag", args: []string{"-bogus"}, status: 2, stderr: "flag provided but not defined: -bogus"},
 		{name: "unknown argument", args: []string{"serv"}, status: 2, stderr: `unknown argument "serv"`},
 		{name: "missing file", args: []string{"-config", "/nowhere/none.yaml"}, status: 2, stderr: "/nowhere/none.yaml"},
@@ -115,7 +118,7 @@ func start(t *testing.T, config string) (cmd *exec.Cmd, logged func(text string)
 	}
 }
 
-const oneUpstream = "upstream: [{server: 'http://127.0.0.1:1'}]\n"
+const oneUpstream = "admin: {listen: ''}\nupstream: [{server: 'http://127.0.0.1:1'}]\n"
 
 func TestSignals(t *testing.T) {
 	config := write(t, "listen: 127.0.0.1:0\n"+oneUpstream)
@@ -129,7 +132,7 @@ func TestSignals(t *testing.T) {
 }
 
 func TestSecondSignal(t *testing.T) {
-	config := write(t, "listen: 127.0.0.1:0\nlimits: {drain: 1h}\nupstream: [{server: 'http://"+silent(t)+"'}]\n")
+	config := write(t, "listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}\nlimits: {drain: 1h}\nupstream: [{server: 'http://"+silent(t)+"'}]\n")
 	cmd, logged := start(t, config)
 	line := logged("serving app")
 	_, addr, _ := strings.Cut(line, "addr=")
@@ -165,4 +168,15 @@ func TestPortTaken(t *testing.T) {
 	require.ErrorAs(t, cmd.Wait(), &exit)
 	assert.Equal(t, exitFailed, exit.ExitCode())
 	assert.Less(t, time.Since(began), 5*time.Second)
+}
+
+func TestAdminPortTaken(t *testing.T) {
+	taken := silent(t)
+	cmd, logged := start(t, write(t, "listen: 127.0.0.1:0\nadmin: {listen: '"+taken+"'}\nupstream: [{server: 'http://127.0.0.1:1'}]\n"))
+	line := logged("failed to start server")
+	assert.Contains(t, line, "admin.listen")
+	assert.Contains(t, line, taken)
+	var exit *exec.ExitError
+	require.ErrorAs(t, cmd.Wait(), &exit)
+	assert.Equal(t, exitFailed, exit.ExitCode())
 }

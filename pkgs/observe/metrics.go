@@ -21,19 +21,27 @@ type Options struct {
 
 // A Store is content at rest.
 type Store struct {
-	Bytes, Entries     int64
-	MaxSize, Free      int64
-	Evictions, Damaged int64
-	Scanned            bool // Bytes and Entries cover what an earlier run left
+	Bytes     int64 `json:"bytes"` // drafts included
+	Entries   int64 `json:"entries"`
+	MaxSize   int64 `json:"max-size"` // bytes; 0: no bound
+	Free      int64 `json:"free"`     // bytes of the file system
+	Evictions int64 `json:"evictions"`
+	Damaged   int64 `json:"damaged"` // entries that were dropped for wrong content
+	Scanned   bool  `json:"scanned"` // Bytes and Entries cover what an earlier run left
 }
 
 // A Cache is what stands between requests, store and upstream.
 type Cache struct {
-	Flights     int   // transfers under way
-	StoreErrors int64 // writes that failed, but for want of room
-	Full        int64 // transfers that found no room
-	Wrong       int64 // transfers whose content was not what it should be
-	Bypassed    bool  // the store is not written to, after errors
+	Flights     int   `json:"flights"`      // transfers under way
+	StoreErrors int64 `json:"store-errors"` // writes that failed, but for want of room
+	Full        int64 `json:"full"`         // transfers that found no room
+	Bypassed    bool  `json:"bypassed"`     // the store is not written to, after errors
+
+	Kept         int64 `json:"kept"`          // transfers that ended early, and left a part to go on with
+	Resumed      int64 `json:"resumed"`       // transfers that went on from such a part
+	ResumedBytes int64 `json:"resumed-bytes"` // that those did not fetch again
+	Dropped      int64 `json:"dropped"`       // parts that were of no use
+	Wrong        int64 `json:"wrong"`         // transfers whose content was not what it should be
 }
 
 // A describer makes descriptions of this program's metrics.
@@ -58,6 +66,7 @@ type collector struct {
 	storeBytes, storeEntries, storeMax, storeFree      *prometheus.Desc
 	storeScanned, evictions, damaged                   *prometheus.Desc
 	flights, storeErrors, storeFull, wrong, storeAside *prometheus.Desc
+	kept, resumed, resumedBytes, dropped               *prometheus.Desc
 
 	group  [len(groupMetrics)]*prometheus.Desc
 	mirror [len(mirrorMetrics)]*prometheus.Desc
@@ -84,6 +93,10 @@ func newCollector(o Options) *collector {
 		storeErrors:  describe("store_errors_total", "Writes to the store that failed, but for want of room."),
 		storeFull:    describe("store_full_total", "Transfers that were not stored for want of room."),
 		wrong:        describe("wrong_content_total", "Transfers whose content was not what it should be."),
+		kept:         describe("parts_kept_total", "Transfers that ended early, and left a part to go on with."),
+		resumed:      describe("resumes_total", "Transfers that went on from such a part."),
+		resumedBytes: describe("resumed_bytes_total", "Bytes that those did not fetch again."),
+		dropped:      describe("parts_dropped_total", "Parts that were of no use."),
 		storeAside:   describe("store_bypassed", "1 while nothing is stored, after errors of the store."),
 		answer:       describe("mirror_answers_total", "Requests to a mirror, by what came of them.", "hub", "origin", "mirror", "outcome"),
 	}
@@ -133,6 +146,10 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		s.counter(c.storeErrors, t.StoreErrors)
 		s.counter(c.storeFull, t.Full)
 		s.counter(c.wrong, t.Wrong)
+		s.counter(c.kept, t.Kept)
+		s.counter(c.resumed, t.Resumed)
+		s.counter(c.resumedBytes, t.ResumedBytes)
+		s.counter(c.dropped, t.Dropped)
 		s.gauge(c.storeAside, truth(t.Bypassed))
 	}
 	if c.Groups != nil {

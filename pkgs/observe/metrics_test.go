@@ -97,7 +97,9 @@ func TestMetricsOfGroups(t *testing.T) {
 	s := scrape(t, Options{
 		Groups: func() []Group { return []Group{group, {Hub: "apt", Origin: "files"}} },
 		Store:  func() Store { return Store{Bytes: 5, Entries: 2, Evictions: 9, Damaged: 1, Scanned: true} },
-		Cache:  func() Cache { return Cache{Flights: 3, StoreErrors: 7, Full: 6, Wrong: 2, Bypassed: true} },
+		Cache: func() Cache {
+			return Cache{Flights: 3, StoreErrors: 7, Full: 6, Wrong: 2, Bypassed: true, Kept: 11, Resumed: 12, ResumedBytes: 13, Dropped: 14}
+		},
 	})
 	for series, want := range map[string]string{
 		`cache_proxy_races_total{hub="apt",origin=""}`:                                             "100",
@@ -127,6 +129,10 @@ func TestMetricsOfGroups(t *testing.T) {
 		"cache_proxy_store_full_total":                                                             "6",
 		"cache_proxy_wrong_content_total":                                                          "2",
 		"cache_proxy_store_bypassed":                                                               "1",
+		"cache_proxy_parts_kept_total":                                                             "11",
+		"cache_proxy_resumes_total":                                                                "12",
+		"cache_proxy_resumed_bytes_total":                                                          "13",
+		"cache_proxy_parts_dropped_total":                                                          "14",
 	} {
 		assert.Equal(t, want, s[series], series)
 	}
