@@ -72,7 +72,7 @@ func JSONBytes(value []byte) ([]byte, bool) {
 // AppendJSONString appends s to b as a JSON text has it.
 func AppendJSONString[S string | []byte](b []byte, s S) []byte {
 	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' {
+		if !inString[s[i]] {
 			quoted, _ := json.Marshal(string(s)) // of a string there is no error
 			return append(b, quoted...)
 		}
@@ -81,6 +81,14 @@ func AppendJSONString[S string | []byte](b []byte, s S) []byte {
 	b = append(b, s...)
 	return append(b, '"')
 }
+
+// inString are the bytes that stand for themselves in a string.
+var inString = func() (t [256]bool) {
+	for ch := ' '; ch <= '~'; ch++ {
+		t[ch] = ch != '"' && ch != '\\'
+	}
+	return t
+}()
 
 // A jsonNode is what the rules say of a value and of what is in it. Nil: nothing.
 type jsonNode struct {

@@ -192,7 +192,9 @@ func plain(path string) bool {
 // (W3C SRI §3.5), else the SHA-1; "" if there is none.
 func strongest(integrity, shasum []byte) (best exchange.Digest) {
 	size := 0 // of the best one: the longest is the strongest
-	for item := range bytes.FieldsSeq(integrity) {
+	for len(integrity) > 0 {
+		var item []byte
+		item, integrity = word(integrity)
 		item, _, _ = bytes.Cut(item, []byte("?")) // options
 		name, text, _ := bytes.Cut(item, []byte("-"))
 		algorithm, n := sumSize(name)
@@ -212,6 +214,16 @@ func strongest(integrity, shasum []byte) (best exchange.Digest) {
 		return ""
 	}
 	return best
+}
+
+// word is s up to the first blank, and what is behind that.
+func word(s []byte) (first, rest []byte) {
+	for i, ch := range s {
+		if ch <= ' ' {
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, nil
 }
 
 // sumSize is the length of a digest that integrity may name, in bytes; 0 of another one.
