@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -287,8 +288,10 @@ func TestRollback(t *testing.T) {
 		return moody{plain}, err
 	}}
 	t.Cleanup(func() { delete(hubs, "moody") })
+	var failed atomic.Int32
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/down" {
+		if strings.HasPrefix(r.URL.Path, "/down") {
+			failed.Add(1)
 			w.WriteHeader(500)
 			return
 		}
@@ -321,6 +324,11 @@ func TestRollback(t *testing.T) {
 			}
 		}
 	}
+	failed.Store(0)
+	ask(s, "GET", "/modular/down/modular")
+	once := failed.Swap(0)
+	ask(s, "GET", "/dual/down/dual")
+	assert.Equal(t, once, failed.Load(), "where there is no content, none is asked for again")
 	assert.Equal(t, HubFiles, s.revision().diagnostics().Hubs[2].ModuleKey)
 	assert.Equal(t, RolloutLegacyOnly, s.revision().diagnostics().Hubs[2].RolloutFlag)
 	assert.Equal(t, HubType("moody"), s.revision().diagnostics().Hubs[1].ModuleKey)

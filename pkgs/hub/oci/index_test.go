@@ -229,6 +229,8 @@ func TestByDigest(t *testing.T) {
 	resp, err := h.Gate(f, nil).Get(t.Context(), parse(t, h, "GET", "/v2/app/blobs/"+sha256))
 	require.NoError(t, err)
 	assert.EqualValues(t, 42, f.last.Size, "as a manifest has said")
+	assert.Equal(t, "/v2/app/blobs/"+sha256, f.last.Key.Path, "by which mirrors are chosen")
+	assert.Equal(t, "/v2/_/blobs/"+sha256, resp.Entry.Key.Path)
 	assert.Equal(t, http.Header{"Content-Type": {"x/y"}, "Etag": {`"` + sha256 + `"`}, digestField: {sha256}}, resp.Entry.Header)
 	assert.Equal(t, `"of-a-bucket"`, header.Get("Etag"), "what came is not changed")
 
@@ -240,6 +242,7 @@ func TestByDigest(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 404, resp.Entry.Status)
 	assert.Empty(t, resp.Entry.Header)
+	assert.Equal(t, "/v2/_/blobs/"+sha256, resp.Entry.Key.Path)
 }
 
 func TestRewrite(t *testing.T) {

@@ -35,6 +35,24 @@ func newHub(t testing.TB, l *ledger.Ledger) *Hub {
 	return h
 }
 
+// TestLibrary: names of one word, but not the one that stands for any.
+func TestLibrary(t *testing.T) {
+	h, err := New(hub.Options{Name: "docker", Policies: policies()}, nil, Options{Library: true})
+	require.NoError(t, err)
+	for path, want := range map[string]string{
+		"/v2/alpine/manifests/3.22":     "/v2/library/alpine/manifests/3.22",
+		"/v2/alpine/tags/list?n=2":      "/v2/library/alpine/tags/list?n=2",
+		"/v2/alpine/blobs/" + sha256:    "/v2/library/alpine/blobs/" + sha256,
+		"/v2/team/app/manifests/latest": "/v2/team/app/manifests/latest",
+		"/v2/_/blobs/" + sha256:         "/v2/_/blobs/" + sha256,
+	} {
+		req := parse(t, h, http.MethodGet, path)
+		assert.Equal(t, want, req.Target)
+		again := parse(t, h, http.MethodGet, req.Key.Path)
+		assert.Equal(t, req.Key, again.Key)
+	}
+}
+
 func TestSuite(t *testing.T) {
 	hubtest.Run(t, newHub(t, nil),
 		hubtest.Sample{Target: "/v2/"},
