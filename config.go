@@ -21,6 +21,8 @@ type Config struct {
 	// socket. Default ":8881", every address of the machine.
 	Listen []Address `yaml:"listen,single"`
 
+	TLS TLS `yaml:"tls"`
+
 	// Mirrors with the same content; order is their index in logs. Without any,
 	// nothing but what is stored already can be served.
 	Upstream []Upstream `yaml:"upstream"`
@@ -279,6 +281,13 @@ type Limits struct {
 	RequestHeaders Size `yaml:"request-headers"` // larger is 431. Default 64KiB
 	RequestFields  int  `yaml:"request-fields"`  // more is 431. Default 100
 	Ranges         int  `yaml:"ranges"`          // of one request; more gets the whole. Default 16
+
+	// Connections of clients at once; more are answered 503, those that only begin
+	// TLS closed. Default 0: half of the files that the process may have open.
+	Connections int `yaml:"connections"`
+
+	// Of those, from one address that is none of trusted-proxies. Default 256.
+	ConnectionsPerClient int `yaml:"connections-per-client"`
 
 	ClientHeaderTimeout Duration `yaml:"client-header-timeout"` // to send a request's head. Default 10s
 	ClientIdleTimeout   Duration `yaml:"client-idle-timeout"`   // between requests. Default 75s

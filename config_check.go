@@ -29,6 +29,7 @@ func (d *decoder) check(c *Config) {
 	if len(c.Upstream) == 0 && len(c.Hubs) == 0 {
 		d.warn("upstream", "no upstream: nothing can be fetched")
 	}
+	d.tls(c)
 	d.public(c)
 	d.hubs(c)
 	if c.Misc.FirstChunkBytes <= 0 {
@@ -299,12 +300,16 @@ func (d *decoder) limits(l *Limits) {
 		{"request-headers", int64(l.RequestHeaders)},
 		{"request-fields", int64(l.RequestFields)},
 		{"ranges", int64(l.Ranges)},
+		{"connections-per-client", int64(l.ConnectionsPerClient)},
 		{"upstream-headers", int64(l.UpstreamHeaders)},
 		{"object", int64(l.Object)},
 	} {
 		if n.value <= 0 {
 			d.reject("limits."+n.key, "must be more than 0")
 		}
+	}
+	if l.Connections < 0 {
+		d.reject("limits.connections", "must be 0 or more")
 	}
 	if l.Redirects < 0 {
 		d.reject("limits.redirects", "must be 0 or more")

@@ -93,6 +93,7 @@ func Default() *Config {
 func defaults() *Config {
 	return &Config{
 		Listen: []Address{{"tcp", ":8881"}},
+		TLS:    TLS{ACME: ACME{Cache: "./acme"}},
 		Misc:   Misc{FirstChunkBytes: 50 << 20, ChunkBytes: 1 << 20},
 		Cache: Cache{
 			Timeout:          Duration(time.Hour),
@@ -124,6 +125,7 @@ func defaults() *Config {
 			RequestHeaders:        64 << 10,
 			RequestFields:         100,
 			Ranges:                16,
+			ConnectionsPerClient:  256,
 			ClientHeaderTimeout:   Duration(10 * time.Second),
 			ClientIdleTimeout:     Duration(75 * time.Second),
 			ClientWriteTimeout:    Duration(60 * time.Second),

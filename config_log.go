@@ -6,44 +6,99 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/observe"
 )
 
+// A Logger is a logger whose level and file follow the configuration.
+type Logger struct {
+	*slog.Logger
+	Level *slog.LevelVar // for [Options.Level]
+
+	config *Config // that it was made from
+	stderr io.Writer
+	flush  func(context.Context)
+
+	mu   sync.Mutex
+	file *os.File // nil: stderr; guarded by mu
+}
+
 // NewLogger makes the logger that c asks for: to stderr, or appended to the file it
-// names, and errors to Sentry too. version is the release in reports. Close sends
-// what is still to be reported, within a few seconds, and closes the file.
-func (c *Config) NewLogger(stderr io.Writer, version string) (log *slog.Logger, closeLog func(), err error) {
-	out, done := stderr, func() {}
-	if c.Log.File != "" {
-		f, err := os.OpenFile(c.Log.File, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
-		if err != nil {
-			return nil, nil, fmt.Errorf("log.file: %w", err)
-		}
-		out, done = f, func() { f.Close() }
-	}
-	options := &slog.HandlerOptions{Level: slog.Level(c.Log.Level), ReplaceAttr: levelNames}
-	var h slog.Handler = slog.NewTextHandler(out, options)
+// names, and errors to Sentry too. version is the release in reports. Close ends it.
+func (c *Config) NewLogger(stderr io.Writer, version string) (*Logger, error) {
+	l := &Logger{Level: new(slog.LevelVar), config: c, stderr: stderr, flush: func(context.Context) {}}
+	l.Level.Set(slog.Level(c.Log.Level))
+	options := &slog.HandlerOptions{Level: l.Level, ReplaceAttr: levelNames}
+	var h slog.Handler = slog.NewTextHandler(logWriter{l}, options)
 	if c.Log.Format == LogJSON {
-		h = slog.NewJSONHandler(out, options)
+		h = slog.NewJSONHandler(logWriter{l}, options)
 	}
 	if dsn := c.Sentry.DSN.Value(); dsn != "" {
 		wrap, flush, err := observe.Sentry(dsn, version)
 		if err != nil {
-			done()
-			return nil, nil, fmt.Errorf("sentry.dsn: %w", err)
+			return nil, fmt.Errorf("sentry.dsn: %w", err)
 		}
-		h = wrap(h)
-		closeFile := done
-		done = func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-			defer cancel()
-			flush(ctx)
-			closeFile()
+		h, l.flush = wrap(h), flush
+	}
+	commit, err := l.Prepare(c)
+	if err != nil {
+		return nil, err
+	}
+	commit()
+	l.Logger = slog.New(h)
+	return l, nil
+}
+
+// Prepare opens the file that c names, once more if it is the one in use, which
+// may have been renamed. It is for [Options.Prepare].
+func (l *Logger) Prepare(c *Config) (commit func(), err error) {
+	if c.Log.Format != l.config.Log.Format {
+		return nil, c.Problem("log.format", unchanging)
+	}
+	if c.Sentry.DSN.Value() != l.config.Sentry.DSN.Value() {
+		return nil, c.Problem("sentry.dsn", unchanging)
+	}
+	var f *os.File
+	if c.Log.File != "" {
+		if f, err = os.OpenFile(c.Log.File, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640); err != nil {
+			return nil, c.Problem("log.file", err.Error())
 		}
 	}
-	return slog.New(h), done, nil
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.file != nil {
+			l.file.Close()
+		}
+		l.file = f
+	}, nil
+}
+
+// Close sends what is still to be reported, within a few seconds, and closes the file.
+func (l *Logger) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	l.flush(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file != nil {
+		l.file.Close()
+		l.file = nil
+	}
+}
+
+// logWriter writes to where the log goes now.
+type logWriter struct{ *Logger }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file != nil {
+		return w.file.Write(p)
+	}
+	return w.stderr.Write(p)
 }
 
 // levelNames gives trace its name: slog would call it DEBUG-4.

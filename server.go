@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/cache"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/front"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/disk"
@@ -42,9 +41,13 @@ type Options struct {
 	// Load reads the configuration again, for [Server.Reread]; nil: it cannot be.
 	Load func() (*Config, []Warning, error)
 
-	// Apply is called with each configuration that a reload has put in force, for
-	// what is not the Server's: the logger. Before, Check may refuse it. Nil: nothing.
-	Check, Apply func(*Config) error
+	// Prepare is called with a configuration that is about to be put in force by a
+	// reload, for what is not the Server's. It may refuse it; else commit follows at
+	// once. Nil: there is nothing else.
+	Prepare func(*Config) (commit func(), err error)
+
+	Level *slog.LevelVar // of Log: each configuration in force sets it to log.level; nil: it stays
+	File  string         // whose change makes Run read the configuration again; "": none
 }
 
 // A Server is the whole proxy: it builds the parts that a configuration asks
@@ -54,8 +57,6 @@ type Server struct {
 	options  Options // with defaults
 	log      *slog.Logger
 	via      string // this process in Via
-	http     http.Server
-	front    *front.Front // between its listeners and http
 	store    closingStore
 	ledger   *ledger.Ledger
 	cache    *cache.Cache
@@ -66,12 +67,18 @@ type Server struct {
 	ready    probe
 	draining atomic.Bool
 
-	operators *operators
+	operators   *operators
+	current     atomic.Pointer[revision]
+	lines       sync.WaitGroup // those that are being closed
+	connections *connections
+	doors       doors
+	notifier    notifier
 
-	current   atomic.Pointer[revision]
-	reloading sync.Mutex     // held by who makes a revision; before it nothing
-	closed    bool           // no revision comes any more; guarded by reloading
-	lines     sync.WaitGroup // those that are being closed
+	reloading sync.Mutex // held by who makes a revision; before it nothing. It guards what follows
+	closed    bool       // no revision comes any more
+	running   bool       // doors are open
+	inlets    []*inlet   // that are accepted from
+	failed    chan error // of inlets
 }
 
 // New builds a server and opens its store; Run or Close ends it. cfg is not modified.
@@ -85,7 +92,7 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	if o.Version == "" {
 		o.Version = "devel"
 	}
-	s := &Server{options: o, log: o.Log, via: "cache-proxy-" + instance()}
+	s := &Server{options: o, log: o.Log, via: "cache-proxy-" + instance(), connections: newConnections(), notifier: newNotifier()}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -121,7 +128,6 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.begin(first)
-	s.serve(cfg)
 	return s, nil
 }
 

@@ -75,11 +75,11 @@ func (a *operators) listen(cfg *Config) (net.Listener, error) {
 	if !cfg.Admin.Listen.IsSet() {
 		return nil, nil
 	}
-	all, err := listen([]Address{cfg.Admin.Listen.Address})
+	l, err := listen(cfg.Admin.Listen.Address)
 	if err != nil {
 		return nil, fmt.Errorf("admin.listen: %w", err)
 	}
-	return all[0], nil
+	return l, nil
 }
 
 // serve answers on l, which may be nil, until stop is called.

@@ -2,6 +2,7 @@ package cacheproxy
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ type revision struct {
 	config  *Config
 	hubs    []*mounted   // in the configuration's order
 	handler http.Handler // of all requests
+	door    *door        // that new connections come in by
+	tls     *security    // of inlets that speak it; nil: none does
 	holders atomic.Int64 // requests, and one while it is current; 0: over
 }
 
@@ -76,6 +79,10 @@ func (s *Server) revise(cfg *Config) (_ *revision, err error) {
 			r.end()
 		}
 	}()
+	if r.tls, err = secure(cfg, old); err != nil {
+		return nil, err
+	}
+	r.door = s.door(cfg, old.entrance())
 	routes := &routes{}
 	for _, h := range cfg.Served() {
 		var before *mounted
@@ -107,9 +114,30 @@ func (s *Server) begin(r *revision) {
 			b.Set(int64(m.config.Upstream[i].Rate))
 		}
 	}
+	if level := s.options.Level; level != nil {
+		level.Set(slog.Level(r.config.Log.Level))
+	}
+	before := s.revision().entrance()
+	if r.door != before {
+		s.doors.add(r.door)
+		if s.running {
+			r.door.open()
+		}
+	}
 	if old := s.current.Swap(r); old != nil {
 		old.drop()
 	}
+	if before != nil && before != r.door {
+		before.replace()
+	}
+}
+
+// entrance is the door of a revision, if there is one.
+func (r *revision) entrance() *door {
+	if r == nil {
+		return nil
+	}
+	return r.door
 }
 
 // Reload puts a configuration in force while requests go on: those under way end
@@ -126,21 +154,29 @@ func (s *Server) Reload(cfg *Config) error {
 	if err := unchangeable(old.config, cfg); err != nil {
 		return err
 	}
-	if check := s.options.Check; check != nil {
-		if err := check(cfg); err != nil {
-			return err
-		}
-	}
 	r, err := s.revise(cfg)
 	if err != nil {
 		return err
 	}
-	s.begin(r)
-	if apply := s.options.Apply; apply != nil {
-		if err := apply(cfg); err != nil {
-			s.log.Warn("a part of the configuration is not in force", "err", err)
-		}
+	var opened, gone []*inlet
+	if s.running {
+		opened, gone, err = s.open(cfg)
 	}
+	commit := func() {}
+	if err == nil && s.options.Prepare != nil {
+		commit, err = s.options.Prepare(cfg)
+	}
+	if err != nil {
+		for _, p := range opened {
+			p.Close()
+		}
+		r.drop()
+		return err
+	}
+	commit()
+	s.begin(r)
+	s.attach(opened)
+	s.detach(gone)
 	s.log.Info("configuration in force", "revision", r.number, "hubs", len(r.hubs))
 	return nil
 }
@@ -160,12 +196,14 @@ func (s *Server) Reread() error {
 	return s.Reload(cfg)
 }
 
+const unchanging = "cannot be changed while the server runs: restart it"
+
 // unchangeable is what of two configurations cannot be different while the server runs.
 func unchangeable(old, cfg *Config) error {
 	var problems Problems
 	fixed := func(path string, same bool) {
 		if !same {
-			problems = append(problems, cfg.Problem(path, "cannot be changed while the server runs: restart it"))
+			problems = append(problems, cfg.Problem(path, unchanging))
 		}
 	}
 	was, is := &old.Storage, &cfg.Storage

@@ -52,6 +52,8 @@ func (b *lockedBuffer) String() string {
 	return b.Buffer.String()
 }
 
+func (r *running) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r.log, nil)) }
+
 // run starts a server with configuration text.
 func run(t *testing.T, text string) *running {
 	t.Helper()
@@ -60,7 +62,7 @@ func run(t *testing.T, text string) *running {
 	load := func() (*cacheproxy.Config, []cacheproxy.Warning, error) { return cacheproxy.Load(r.file) }
 	cfg, _, err := load()
 	require.NoError(t, err)
-	r.Server, err = cacheproxy.New(cfg, cacheproxy.Options{Load: load, Log: slog.New(slog.NewTextHandler(r.log, nil))})
+	r.Server, err = cacheproxy.New(cfg, cacheproxy.Options{Load: load, Log: r.logger()})
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -182,15 +184,15 @@ func descriptors(t *testing.T) int {
 func TestReloadRefused(t *testing.T) {
 	origin := proxytest.NewOrigin(t)
 	origin.Reply("GET", "/x", proxytest.Reply{Body: proxytest.Random(10, 1)})
-	good := "hubs: [{name: files, path: /files, upstream: [{server: '" + origin.URL() + "'}]}]\n"
+	good := "hubs: [{name: files, path: /files, upstream: [{server: '" + origin.URL() + "'}]}]\nadmin: {listen: ''}\n"
 	r := run(t, good)
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown key", "foo: 1\n" + good, "config.yaml:1: foo: unknown key"},
 		{"syntax", "hubs: [", "config.yaml:1: "},
-		{"certificate", "hubs: [{name: files, upstream: [{server: 'https://mirrors.example.org', ca: " + r.file + "}]}]\nstorage: {local: {path: DIR}}", "hub files: mirror 0: ca: no certificate"},
-		{"temporary files", good + "storage: {local: {temporary-file-pattern: x.*, path: DIR}}", "config.yaml:2: storage.local.temporary-file-pattern: cannot be changed while the server runs"},
-		{"durability", good + "storage:\n  local:\n    path: DIR\n    durability: strict", "config.yaml:5: storage.local.durability: "},
-		{"another store", good + "storage: {local: {path: DIR/x}}", "config.yaml:2: storage.local.path: "},
+		{"certificate", "hubs: [{name: files, upstream: [{server: 'https://mirrors.example.org', ca: " + r.file + "}]}]\nstorage: {local: {path: DIR}}\nadmin: {listen: ''}", "hub files: mirror 0: ca: no certificate"},
+		{"temporary files", good + "storage: {local: {temporary-file-pattern: x.*, path: DIR}}", "config.yaml:3: storage.local.temporary-file-pattern: cannot be changed while the server runs"},
+		{"durability", good + "storage:\n  local:\n    path: DIR\n    durability: strict", "config.yaml:6: storage.local.durability: "},
+		{"another store", good + "storage: {local: {path: DIR/x}}", "config.yaml:3: storage.local.path: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			require.NoError(t, os.WriteFile(r.file, []byte(strings.ReplaceAll(c.text, "DIR", r.dir)), 0o600))

@@ -26,6 +26,8 @@ func (s *Server) match(of *revision, t *routes) func(*http.Request, *handlerctx.
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, ownPrefix):
 			rec.Pattern, rec.Handler = "GET "+ownPrefix, own
+		case of.tls != nil && of.tls.challenges != nil && r.TLS == nil && strings.HasPrefix(path, challengePath):
+			rec.Handler = of.tls.challenges
 		default:
 			var to *target
 			if to, rec.Handler, rec.URL = t.find(r); to != nil {

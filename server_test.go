@@ -57,6 +57,9 @@ func in(t *testing.T, text, dir string) []byte {
 	if l := child(tree, "limits"); l["drain"] == nil {
 		l["drain"] = "1s"
 	}
+	if a := child(tree, "admin"); a["listen"] == nil {
+		a["listen"] = ""
+	}
 	out, err := yaml.Marshal(tree)
 	require.NoError(t, err)
 	return out
@@ -158,7 +161,7 @@ func TestDrain(t *testing.T) {
 		_, err := net.Dial("tcp", l.Addr().String())
 		assert.Error(c, err)
 	}, 5*time.Second, 10*time.Millisecond)
-	origin.Release("/slow")
+	require.Eventually(t, func() bool { return origin.Release("/slow") }, 5*time.Second, time.Millisecond, "once it has stalled")
 	got, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(body.Bytes(), got))

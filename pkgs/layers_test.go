@@ -71,6 +71,8 @@ var thirdParty = map[string]struct{ importer, why string }{
 	"golang.org/x/term":                   {"cmd/cache-proxy", "whether standard error is a terminal"},
 	"github.com/klauspost/compress":       {"pkgs/hub", "indexes come packed: gzip and zstd"},
 	"github.com/ulikunitz/xz":             {"pkgs/hub", "indexes come packed: xz"},
+	"github.com/fsnotify/fsnotify":        {".", "changes of the configuration's files"},
+	"golang.org/x/crypto/acme":            {".", "certificates by ACME"},
 	"golang.org/x/sys":                    {"pkgs/store/disk", "extended attributes, statfs and locks"},
 	"golang.org/x/mod":                    {"pkgs/hub/gomod", "module paths, checksum databases and h1 hashes"},
 	"golang.org/x/time":                   {"pkgs/upstream", "buckets of bytes a second"},

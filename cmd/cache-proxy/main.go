@@ -35,7 +35,7 @@ const (
 const usage = `cache-proxy stands between many machines and the mirrors they install from.
 
 Usage:
-  cache-proxy [serve] [flags]         serve until SIGTERM, then drain
+  cache-proxy [serve] [flags]         serve until SIGTERM, then drain; SIGHUP reads the configuration again
   cache-proxy check [-print] [flags]  validate the configuration and say what it does
   cache-proxy mirrors [-json] [flags] how the mirrors of the server with this configuration fare
 
@@ -130,13 +130,24 @@ func parse(command string, args []string, stdout, stderr io.Writer) (*options, i
 	return o, exitOK
 }
 
+// file is the one that the configuration is read from, if there is one.
+func (o *options) file() string {
+	if o.config == "" {
+		return "config.yaml"
+	}
+	return o.config
+}
+
+// reload is load for a server that runs.
+func (o *options) reload() (*cacheproxy.Config, []cacheproxy.Warning, error) {
+	c, _, warnings, err := o.load()
+	return c, warnings, err
+}
+
 // load finds and reads the configuration, and lays the command line over it.
 // source says where it came from.
 func (o *options) load() (c *cacheproxy.Config, source string, warnings []cacheproxy.Warning, err error) {
-	source = o.config
-	if source == "" {
-		source = "config.yaml"
-	}
+	source = o.file()
 	c, warnings, err = cacheproxy.Load(source)
 	if o.config == "" && errors.Is(err, fs.ErrNotExist) {
 		c, source, err = cacheproxy.Default(), "the embedded default", nil
@@ -157,24 +168,28 @@ func (o *options) load() (c *cacheproxy.Config, source string, warnings []cachep
 
 // serve runs the server until a signal ends it.
 func serve(c *cacheproxy.Config, source string, warnings []cacheproxy.Warning, o *options, stderr io.Writer) int {
-	log, closeLog, err := c.NewLogger(stderr, programVersion())
+	logger, err := c.NewLogger(stderr, programVersion())
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
-	defer closeLog()
+	defer logger.Close()
+	log := logger.Logger
 	slog.SetDefault(log)
 	log.Info("configuration loaded", "source", source, "version", programVersion())
 	for _, w := range warnings {
 		log.Warn(w.String())
 	}
-	ctx, stop := untilSignal(log)
-	defer stop()
-	s, err := cacheproxy.New(c, cacheproxy.Options{Log: log, Version: programVersion(), Debug: o.debug.handler()})
+	s, err := cacheproxy.New(c, cacheproxy.Options{
+		Log: log, Level: logger.Level, Version: programVersion(), Debug: o.debug.handler(),
+		File: o.file(), Load: o.reload, Prepare: logger.Prepare,
+	})
 	if err != nil {
 		log.Error("failed to start server", "err", err)
 		return exitFailed
 	}
+	ctx, stop := untilSignal(log, func() { s.Refresh("SIGHUP") })
+	defer stop()
 	if err := s.Run(ctx); err != nil {
 		message := "server failed"
 		if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "listen" {
@@ -188,19 +203,29 @@ func serve(c *cacheproxy.Config, source string, warnings []cacheproxy.Warning, o
 }
 
 // untilSignal is a context that ends with SIGINT or SIGTERM; a second one ends
-// the process at once. stop gives the signals back.
-func untilSignal(log *slog.Logger) (ctx context.Context, stop func()) {
+// the process at once. SIGHUP calls refresh, one call at a time. stop gives the
+// signals back.
+func untilSignal(log *slog.Logger, refresh func()) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signals, hangups := make(chan os.Signal, 4), make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(hangups, syscall.SIGHUP)
 	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				refresh()
+			case <-done:
+				return
+			}
+		}
+	}()
 	go func() {
 		for {
 			select {
 			case sig := <-signals:
 				switch {
-				case sig == syscall.SIGHUP:
-					log.Warn("the configuration is not reloaded: restart for that", "signal", sig.String())
 				case ctx.Err() == nil:
 					log.Info("stopping", "signal", sig.String())
 					cancel()
@@ -215,6 +240,7 @@ func untilSignal(log *slog.Logger) (ctx context.Context, stop func()) {
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
+		signal.Stop(hangups)
 		close(done)
 		cancel()
 	}
