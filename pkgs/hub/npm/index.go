@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
@@ -37,7 +38,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			if lesson != nil {
 				teach = lesson.Teach
 			}
-			err := h.copy(dst, src, base, ix.from, teach)
+			err := h.copy(dst, src, base, ix.answer.Load().from, teach)
 			lesson.End(err)
 			return err
 		})
@@ -58,41 +59,45 @@ type index struct {
 	req    *exchange.Request
 	prefix string // of what it may speak of
 
-	// Of the last response, set before it is edited.
-	entry *exchange.Entry // nil if it is not learned from
-	from  *url.URL
+	answer atomic.Pointer[answer] // the last one, set before it is edited; maybe by the cache, on a goroutine of its own
+}
+
+// An answer is the index as it came.
+type answer struct {
+	entry   *exchange.Entry
+	from    *url.URL
+	teaches bool
 }
 
 // get asks for the index.
 func (ix *index) get(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 	resp, err := ix.next.Get(ctx, req)
 	if err == nil && resp.Entry.Status == http.StatusOK {
-		ix.entry = resp.Entry
-		ix.from, _ = url.Parse(resp.Entry.Mirror + req.Target)
-		if resp.NoStore {
-			ix.entry = nil
-		}
+		a := &answer{entry: resp.Entry, teaches: !resp.NoStore}
+		a.from, _ = url.Parse(resp.Entry.Mirror + req.Target)
+		ix.answer.Store(a)
 	}
 	return resp, err
 }
 
 // lesson teaches the ledger what the index says while it is edited.
 func (ix *index) lesson() *ledger.Lesson {
-	if ix.entry == nil {
+	a := ix.answer.Load()
+	if !a.teaches {
 		return nil
 	}
-	return ix.hub.ledger.Lesson(ix.next, ix.req, ix.entry, ix.prefix, ix.parse())
+	return ix.hub.ledger.Lesson(ix.next, ix.req, a.entry, ix.prefix, ix.parse(a))
 }
 
 // learn has the ledger read the index, unless that was or is being done.
 func (ix *index) learn() {
-	if ix.entry != nil {
-		ix.hub.ledger.Learn(ix.next, ix.req, ix.entry, ix.prefix, ix.parse())
+	if a := ix.answer.Load(); a != nil && a.teaches {
+		ix.hub.ledger.Learn(ix.next, ix.req, a.entry, ix.prefix, ix.parse(a))
 	}
 }
 
-func (ix *index) parse() ledger.Parse {
-	h, from := ix.hub, ix.from
+func (ix *index) parse(a *answer) ledger.Parse {
+	h, from := ix.hub, a.from
 	return func(r io.Reader, teach func(string, exchange.Fact)) error {
 		plain, err := hub.Unpack(r)
 		if err != nil {

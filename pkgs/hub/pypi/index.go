@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
@@ -68,7 +69,7 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 		if lesson != nil {
 			teach = lesson.Teach
 		}
-		l := ix.linker()
+		l := ix.linker(ix.answer.Load())
 		l.base = base
 		err := h.copy(dst, src, l, teach)
 		lesson.End(err)
@@ -86,41 +87,47 @@ type index struct {
 	next exchange.Source
 	req  *exchange.Request
 
-	entry   *exchange.Entry // of the last response, set before that is edited
-	learned bool            // from
+	answer atomic.Pointer[answer] // the last one, set before it is edited; maybe by the cache, on a goroutine of its own
+}
+
+// An answer is the index as it came.
+type answer struct {
+	entry   *exchange.Entry
+	teaches bool
 }
 
 // get asks for the index.
 func (ix *index) get(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 	resp, err := ix.next.Get(ctx, req)
 	if err == nil && resp.Entry.Status == http.StatusOK {
-		ix.entry = resp.Entry
-		ix.learned = !resp.NoStore && req.Key.Path != simple && req.Policy.Class != freshness.Passthrough
+		teaches := !resp.NoStore && req.Key.Path != simple && req.Policy.Class != freshness.Passthrough
+		ix.answer.Store(&answer{resp.Entry, teaches})
 	}
 	return resp, err
 }
 
-func (ix *index) linker() *linker {
-	return newLinker(ix.hub.links, ix.req.Key.Path, ix.entry.Mirror, ix.entry.URL)
+func (ix *index) linker(a *answer) *linker {
+	return newLinker(ix.hub.links, ix.req.Key.Path, a.entry.Mirror, a.entry.URL)
 }
 
 // lesson teaches the ledger what the index says while it is edited.
 func (ix *index) lesson() *ledger.Lesson {
-	if !ix.learned {
+	a := ix.answer.Load()
+	if !a.teaches {
 		return nil
 	}
-	return ix.hub.ledger.Lesson(ix.next, ix.req, ix.entry, "/", ix.parse())
+	return ix.hub.ledger.Lesson(ix.next, ix.req, a.entry, "/", ix.parse(a))
 }
 
 // learn has the ledger read the index, unless that was or is being done.
 func (ix *index) learn() {
-	if ix.learned {
-		ix.hub.ledger.Learn(ix.next, ix.req, ix.entry, "/", ix.parse())
+	if a := ix.answer.Load(); a != nil && a.teaches {
+		ix.hub.ledger.Learn(ix.next, ix.req, a.entry, "/", ix.parse(a))
 	}
 }
 
-func (ix *index) parse() ledger.Parse {
-	h, l := ix.hub, ix.linker()
+func (ix *index) parse(a *answer) ledger.Parse {
+	h, l := ix.hub, ix.linker(a)
 	return func(r io.Reader, teach func(string, exchange.Fact)) error {
 		plain, err := hub.Unpack(r)
 		if err != nil {
