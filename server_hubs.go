@@ -120,6 +120,7 @@ func (s *Server) mount(cfg *Config, c *Hub, old *mounted) (_ *mounted, err error
 		Cache:    s.cache.Wrap,
 		Spool:    s.spool,
 		Memory:   s.memories.of(c.Name),
+		Saw:      m.line("").group.Saw,
 		Log:      s.log,
 		Now:      s.options.Now,
 	}

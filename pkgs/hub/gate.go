@@ -96,6 +96,10 @@ func (t *gate) renew(ctx context.Context, req *exchange.Request, companions []st
 		if tour && err == nil {
 			t.toured(root, resp.Entry.Mirror)
 		}
+		if err == nil && resp.Entry.Status == http.StatusNotModified && old != nil && old.Mirror == resp.Entry.Mirror {
+			// Another mirror's 304 may only mean that what it has is older.
+			t.look(root, resp.Entry.Mirror, t.readRoot(root, old.Digest))
+		}
 		if err != nil || resp.Entry.Status != http.StatusOK {
 			return resp, err
 		}
@@ -181,12 +185,14 @@ func (t *gate) admit(ctx context.Context, req *exchange.Request, resp *exchange.
 			same.Entry.Header = e.Header
 		}
 		same.Entry.Requested, same.Entry.Received = e.Requested, e.Received
+		t.look(req.Key.Path, e.Mirror, t.readRoot(req.Key.Path, digest))
 		return same, nil
 	}
 	root, err := t.parse(&e, bytes.NewReader(content))
 	if err != nil {
 		return nil, err
 	}
+	t.look(req.Key.Path, e.Mirror, root)
 	if published := t.published(ctx, req); published != nil && root.Order != 0 && root.Order < published.Order {
 		return nil, errOlder
 	}
@@ -207,6 +213,21 @@ func (t *gate) admit(ctx context.Context, req *exchange.Request, resp *exchange.
 	}
 	t.publish(ctx, gen, &companion{entry: &e, content: content, noStore: resp.NoStore}, with)
 	return &exchange.Response{Entry: &e, Body: buffered(content), Unproven: resp.Unproven, NoStore: resp.NoStore}, nil
+}
+
+// look tells whoever wants to know how old a mirror's root is; root may be nil.
+func (t *gate) look(path, mirror string, root *Root) {
+	if t.saw != nil && root != nil && root.Order > 0 {
+		t.saw(path, mirror, time.Unix(root.Order, 0))
+	}
+}
+
+// readRoot is a root that was read; nil if it is not known any more.
+func (t *gate) readRoot(path string, digest exchange.Digest) *Root {
+	if gen := t.read(path, digest); gen != nil {
+		return gen.Root
+	}
+	return nil
 }
 
 // published is what the entry that req validates says. It must not wait for the

@@ -41,7 +41,7 @@ type Format struct {
 
 // A Root is what the root of a set says.
 type Root struct {
-	Order   int64                    // grows from one generation to the next; 0: it says nothing
+	Order   int64                    // grows from one generation to the next, as a rule the Unix time of its publication; 0: it says nothing
 	Expires time.Time                // after it clients refuse it; zero: never
 	ByHash  bool                     // mirrors have members under their digests too
 	Members map[string]exchange.Fact // by path
@@ -75,9 +75,10 @@ func (g *Generation) Name(d exchange.Digest) string { return g.names[d] }
 type Generations struct {
 	format  Format
 	hub     string
-	mirrors int           // how many there are
-	hold    time.Duration // the longest a new root waits for its members
-	expired bool          // roots past their date are served though nobody can be asked
+	mirrors int                                            // how many there are
+	hold    time.Duration                                  // the longest a new root waits for its members
+	expired bool                                           // roots past their date are served though nobody can be asked
+	saw     func(path, mirror string, published time.Time) // nil: nobody wants to know
 	log     *slog.Logger
 	now     func() time.Time
 	reading chan struct{} // a token for each root that is held in memory
@@ -124,7 +125,7 @@ func NewGenerations(o *Options, f Format, g GenerationOptions) *Generations {
 		memory = NewMemory(nil)
 	}
 	return &Generations{
-		format: f, hub: o.Name, mirrors: len(o.Mirrors), hold: g.Hold, expired: g.Expired, log: log, now: o.now,
+		format: f, hub: o.Name, mirrors: len(o.Mirrors), hold: g.Hold, expired: g.Expired, saw: o.Saw, log: log, now: o.now,
 		reading: make(chan struct{}, maxReading), Memory: memory,
 	}
 }

@@ -67,6 +67,10 @@ type Options struct {
 	Files    map[string]*url.URL // second hosts by alias (options.files): /_f/ALIAS/PATH
 	Cache    exchange.Filter     // the cache, for content that is made from other content; nil: nothing is kept
 
+	// Saw hears when an index under a path, as a mirror has it, says that it was
+	// published; the mirror is a base URL. Nil: nobody does.
+	Saw func(path, mirror string, published time.Time)
+
 	// Spool makes a temporary file without a name, where the store is; the caller
 	// closes it. Nil: there are none.
 	Spool func() (*os.File, error)
