@@ -75,6 +75,10 @@ type HubOptions struct {
 	// become /_f/ALIAS/… of the hub. Default none.
 	Files map[string]URL `yaml:"files,omitzero" hub:"pypi,npm,cargo"`
 
+	// Second hosts that are not in files are learned from the indexes of the mirrors,
+	// and remembered: any public one that their allowed-redirect admits. Default false.
+	LearnFiles bool `yaml:"learn-files,omitzero" hub:"pypi,npm,cargo"`
+
 	// The query of a request neither selects content nor goes upstream. Default false.
 	// Other types know where a query means something.
 	IgnoreQuery bool `yaml:"ignore-query,omitzero" hub:"files"`

@@ -55,7 +55,8 @@ func TestHubProblems(t *testing.T) {
 		{"password alone", "hubs: [{name: a, upstream: [{" + server + ", password: hunter2}]}]", "config.yaml:1: hubs[0].upstream[0].password: without username"},
 		{"cache", "hubs: [{name: a, cache: {timeout: soon}}]", `config.yaml:1: hubs[0].cache.timeout: "soon" is no duration such as 90s, 10m, 24h, 7d or never`},
 		{"race", "hubs: [{name: a, race: {mode: x}}]", `config.yaml:1: hubs[0].race.mode: "x" is none of adaptive, all or ordered`},
-		{"unknown option", "hubs: [{name: a, options: {learn-files: true}}]", "config.yaml:1: hubs[0].options.learn-files: unknown key"},
+		{"unknown option", "hubs: [{name: a, options: {learn-files-too: true}}]", "config.yaml:1: hubs[0].options.learn-files-too: unknown key"},
+		{"hosts to learn of a type without links", "hubs: [{name: a, type: apt, options: {learn-files: true}}]", "config.yaml:1: hubs[0].options.learn-files: hubs of type apt have no such option, only those of type pypi, npm, cargo do"},
 		{"option of another type", "hubs:\n- name: a\n  options:\n    sumdb: [sum.example.org]", "config.yaml:4: hubs[0].options.sumdb: hubs of type files have no such option, only those of type go do"},
 		{"second hosts of a type without links", "hubs: [{name: a, options: {files: {x: 'https://x'}}}]", "config.yaml:1: hubs[0].options.files: hubs of type files have no such option, only those of type pypi, npm, cargo do"},
 		{"query of a type that knows it", "hubs: [{name: a, type: apt, options: {ignore-query: true}}]", "config.yaml:1: hubs[0].options.ignore-query: hubs of type apt have no such option, only those of type files do"},
@@ -173,7 +174,7 @@ hubs:
 - {name: r2, type: rpm, options: {metalink: pass}}
 - {name: g, type: go, options: {verify: sumdb, private: corp.example.org/*, sumdb: [sum.example.org, {name: other, url: 'https://m.example.org/other'}]}}
 - {name: o, type: oci, options: {ns: [docker.example.org, 'r.example.org:5000'], default: true, library: true, auth-hosts: Auth.example.org}}
-- {name: n, type: npm, options: {files: {f: 'https://f.example.org/x/'}}}
+- {name: n, type: npm, options: {learn-files: true, files: {f: 'https://f.example.org/x/'}}}
 - {name: f, options: {ignore-query: true, absent: [403]}}
 `
 	c, _ := must(t, text)
@@ -190,6 +191,7 @@ hubs:
 	assert.Equal(t, []string{"docker.example.org", "r.example.org:5000"}, c.Hubs[4].Options.NS)
 	assert.Equal(t, []string{"auth.example.org"}, c.Hubs[4].Options.AuthHosts)
 	assert.True(t, c.Hubs[4].Options.Library)
+	assert.True(t, c.Hubs[5].Options.LearnFiles)
 
 	var out, twice bytes.Buffer
 	require.NoError(t, c.WriteYAML(&out))

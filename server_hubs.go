@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"time"
 
@@ -93,6 +94,9 @@ type mounted struct {
 	hub    hub.Hub         // module, or what falls back from it
 	source exchange.Source // the chain behind the edge
 	lines  []*line         // its mirrors, and then its second hosts by name
+
+	learned   *hub.Learned   // second hosts that its indexes taught; nil: none are learned
+	redirects *regexp.Regexp // where those may be; nil: anywhere
 }
 
 // mount makes the hub that c describes, with the server's store and cache. If
@@ -129,6 +133,11 @@ func (s *Server) mount(cfg *Config, c *Hub, old *mounted) (_ *mounted, err error
 	}
 	for alias, base := range c.Options.Files {
 		options.Files[alias] = base.URL
+	}
+	if c.Options.LearnFiles && c.Module() == c.Type {
+		m.redirects = redirects(c)
+		m.learned = s.memories.learned(c.Name, m.admits)
+		options.Learned = m.learned
 	}
 	if m.module, err = hubs[c.Module()].new(options, s.ledger, &c.Options); err != nil {
 		return m, err
@@ -200,6 +209,9 @@ func (m *mounted) upstream() exchange.Source {
 	}
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		source := origins[req.Origin]
+		if base := m.learned.Base(req.Origin); source == nil && base != nil {
+			return m.second(ctx, req, base)
+		}
 		if source == nil {
 			return nil, fmt.Errorf("no second host %q: %w", req.Origin, fs.ErrNotExist)
 		}

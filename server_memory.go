@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -11,10 +12,11 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
-// memories are what hubs remember of generations, each in a file beside the
-// store. They outlive revisions, and by their files the process.
+// memories are what hubs remember beside the store, each in a file: of generations,
+// and of hosts that they have learned. They outlive revisions, and by their files
+// the process.
 type memories struct {
-	dir string
+	dir string // .meta
 	log *slog.Logger
 
 	mu  sync.Mutex
@@ -22,44 +24,60 @@ type memories struct {
 }
 
 func openMemories(data string, log *slog.Logger) *memories {
-	return &memories{dir: filepath.Join(data, ".meta", "generations"), log: log, hub: map[string]*hub.Memory{}}
+	return &memories{dir: filepath.Join(data, ".meta"), log: log, hub: map[string]*hub.Memory{}}
 }
 
-// of is a hub's.
+// of is what a hub remembers of generations.
 func (m *memories) of(name string) *hub.Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if known := m.hub[name]; known != nil {
 		return known
 	}
-	file := filepath.Join(m.dir, name+".json")
-	own := hub.NewMemory(func(state []byte) {
-		if err := m.write(file, state); err != nil {
-			m.log.Warn("generations are not remembered", "hub", name, "err", err)
+	own := hub.NewMemory(func(state []byte) { m.write("generations", name, state) })
+	if state := m.read("generations", name); state != nil {
+		if err := own.Restore(state); err != nil {
+			m.log.Warn("generations begin anew", "hub", name, "err", err)
 		}
-	})
-	text, err := os.ReadFile(file)
-	if err == nil {
-		err = own.Restore(text)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		m.log.Warn("generations begin anew", "hub", name, "err", err)
 	}
 	m.hub[name] = own
 	return own
 }
 
-// write replaces a file, so that a reader sees the old or the new one.
-func (m *memories) write(file string, state []byte) error {
-	if err := os.MkdirAll(m.dir, 0o700); err != nil {
-		return err
+// learned are the hosts that a hub has learned.
+func (m *memories) learned(name string, allowed func(link *url.URL) bool) *hub.Learned {
+	own, err := hub.NewLearned(m.read("learned", name), allowed, func(state []byte) { m.write("learned", name, state) })
+	if err != nil {
+		m.log.Warn("hosts are learned anew", "hub", name, "err", err)
 	}
-	if err := os.WriteFile(file+".new", state, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
+	return own
 }
 
+// read is what was written of a hub; nil if that is nothing.
+func (m *memories) read(kind, name string) []byte {
+	text, err := os.ReadFile(filepath.Join(m.dir, kind, name+".json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.log.Warn("what was remembered cannot be read", "of", kind, "hub", name, "err", err)
+	}
+	return text
+}
+
+// write replaces a file, so that a reader sees the old or the new one.
+func (m *memories) write(kind, name string, state []byte) {
+	file := filepath.Join(m.dir, kind, name+".json")
+	err := os.MkdirAll(filepath.Dir(file), 0o700)
+	if err == nil {
+		err = os.WriteFile(file+".new", state, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
+		m.log.Warn("what is to be remembered cannot be written", "of", kind, "hub", name, "err", err)
+	}
+}
+
+// save is for the end.
 func (m *memories) save() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -22,6 +22,9 @@ type line struct {
 	group   *upstream.Group
 	buckets []*upstream.Bucket // of its mirrors, in their order
 	holders atomic.Int64       // 0: closed
+
+	mu     sync.Mutex
+	second map[string]*line // guarded by mu: those of hosts that its indexes taught, by alias
 }
 
 // wanted is what makes a line: equal ones are one. The fields of Options that
@@ -89,6 +92,11 @@ func (l *line) hold() bool { return hold(&l.holders) }
 func (l *line) drop() {
 	if l.holders.Add(-1) == 0 {
 		l.server.lines.Go(l.group.Close)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, second := range l.second {
+			second.drop()
+		}
 	}
 }
 

@@ -75,6 +75,9 @@ type Options struct {
 	// closes it. Nil: there are none.
 	Spool func() (*os.File, error)
 
+	// Learned are second hosts that the hub's indexes may teach; nil: none.
+	Learned *Learned
+
 	// Memory is what the hub's generations remember; nil: what they do now, until
 	// they are gone.
 	Memory *Memory

@@ -18,7 +18,8 @@ const FilePrefix = "/_f/"
 // second host's to /_f/ALIAS. It never invents a link: what lies nowhere known
 // stays as it is. It is safe for concurrent use.
 type Links struct {
-	bases []base // longest first
+	bases   []base   // longest first
+	learned *Learned // nil: no hosts are learned
 }
 
 type base struct {
@@ -38,6 +39,13 @@ func NewLinks(mirrors []*url.URL, files map[string]*url.URL) *Links {
 		l.bases = append(l.bases, newBase(u, FilePrefix+alias+"/"))
 	}
 	slices.SortStableFunc(l.bases, func(a, b base) int { return len(b.host+b.path) - len(a.host+a.path) })
+	return l
+}
+
+// Links are those of a hub with these options, which learn hosts if that is asked for.
+func (o *Options) Links() *Links {
+	l := NewLinks(o.Mirrors, o.Files)
+	l.learned = o.Learned
 	return l
 }
 
@@ -91,7 +99,20 @@ func (l *Links) parse(link string, from *url.URL) (path string, ok bool) {
 		return "", false
 	}
 	host, p := hostOf(u), u.EscapedPath()
-	for _, b := range l.bases {
+	for i := range len(l.bases) + 1 {
+		var b base
+		switch {
+		case i < len(l.bases):
+			b = l.bases[i]
+		case l.learned == nil || slices.ContainsFunc(l.bases, func(b base) bool { return b.host == host }):
+			return "", false // what a configured host has elsewhere is not ours
+		default:
+			alias := l.learned.learn(u)
+			if alias == "" {
+				return "", false
+			}
+			b = base{host: host, path: "/", prefix: FilePrefix + alias + "/"}
+		}
 		if b.host != host {
 			continue
 		}
@@ -153,7 +174,7 @@ func (o *Options) File(canonical, target, query string) (req *exchange.Request, 
 		return nil, false
 	}
 	alias, _, found := strings.Cut(rest, "/")
-	if _, known := o.Files[alias]; !found || !known {
+	if _, known := o.Files[alias]; !found || !known && o.Learned.Base(alias) == nil {
 		return nil, false
 	}
 	// The alias has no character that could be spelled otherwise in target.

@@ -30,7 +30,7 @@ func newGuard(o *Options) *guard {
 	g := &guard{servers: make(map[string]bool), allowed: o.Allowed}
 	for _, m := range o.Mirrors {
 		for _, u := range []*url.URL{m.Server, m.Proxy} {
-			if u != nil {
+			if u != nil && !(m.Learned && u == m.Server) {
 				g.servers[hostPort(u)] = true
 			}
 		}

@@ -178,7 +178,7 @@ func (m *mirror) routed(ctx context.Context, r *http.Request, self, trusted bool
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
-	if proxy != nil && !self && !trusted && m.guard.private(r.URL) {
+	if proxy != nil && (!self || m.Learned) && !trusted && m.guard.private(r.URL) {
 		return nil, &policyError{"hop to " + r.URL.Host + ", which is not public"}
 	}
 	return context.WithValue(ctx, routeKey{}, route{proxy, proxy != nil && r.URL.Scheme == "https", trusted}), nil

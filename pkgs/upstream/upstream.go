@@ -91,6 +91,10 @@ type Options struct {
 type Mirror struct {
 	Server *url.URL // http or https; with or without a base path and trailing slash; userinfo counts as Username and Password
 
+	// Learned: no operator has named the server, so its address must be a public
+	// one, as that of a redirect's target.
+	Learned bool
+
 	// Path maps a request's path to the mirror's. A path that Match does not
 	// match is not asked here. Either part empty: every path, unchanged.
 	Path struct {

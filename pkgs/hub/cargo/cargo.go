@@ -40,7 +40,7 @@ var (
 )
 
 // New makes a hub.
-func New(o hub.Options) *Hub { return &Hub{hub: o, links: hub.NewLinks(o.Mirrors, o.Files)} }
+func New(o hub.Options) *Hub { return &Hub{hub: o, links: o.Links()} }
 
 const (
 	ttl         = 5 * time.Minute // of the index

@@ -28,7 +28,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			return next.Get(ctx, req)
 		}
 		ix := &index{hub: h, next: next, req: req, prefix: "/" + name + "/"}
-		if len(h.hub.Files) > 0 {
+		if len(h.hub.Files) > 0 || h.hub.Learned != nil {
 			ix.prefix = "/" // its tarballs may be below /_f/
 		}
 		base := req.Client.Base

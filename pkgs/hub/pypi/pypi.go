@@ -40,7 +40,7 @@ var _ hub.Hub = (*Hub)(nil)
 
 // New makes a hub. A nil ledger is not taught.
 func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
-	return &Hub{hub: o, links: hub.NewLinks(o.Mirrors, o.Files), ledger: l}, nil
+	return &Hub{hub: o, links: o.Links(), ledger: l}, nil
 }
 
 // Freshness of what changes.

@@ -29,7 +29,7 @@ var _ hub.Hub = (*Hub)(nil)
 
 // New makes a hub. l may be nil.
 func New(o hub.Options, l *ledger.Ledger) *Hub {
-	return &Hub{hub: o, links: hub.NewLinks(o.Mirrors, o.Files), ledger: l}
+	return &Hub{hub: o, links: o.Links(), ledger: l}
 }
 
 const (
