@@ -48,6 +48,9 @@ type Options struct {
 	// context is the request's.
 	Note func(context.Context, *exchange.Response)
 
+	// Hot is offered what was answered from the store; nil: nobody is.
+	Hot Hot
+
 	// Counter hears what requests come to; nil: nobody does.
 	Counter Counter
 
@@ -68,6 +71,19 @@ type Options struct {
 
 	Log *slog.Logger     // nil: nothing is logged
 	Now func() time.Time // for Age; nil is time.Now
+}
+
+// Hot may keep answers, to give them again to requests that say the same, without
+// the edge (package front). It is an interface since packages of one layer do not
+// see each other.
+type Hot interface {
+	// Begin is called before a key is looked up. What it returns goes to Publish.
+	Begin(exchange.Key) (epoch uint64)
+
+	// Publish is called behind an answer from the store, whatever r asked for, with
+	// the header that was sent. The Body of resp is still open, and may be read by
+	// offset (io.ReaderAt) until Publish returns.
+	Publish(epoch uint64, r *http.Request, req *exchange.Request, resp *exchange.Response, sent http.Header)
 }
 
 // Limits of a request; 0 is the default.
@@ -155,6 +171,10 @@ func (e *edge) serve(out *writer, r *http.Request) {
 
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
+	epoch := uint64(0)
+	if e.Hot != nil {
+		epoch = e.Hot.Begin(req.Key)
+	}
 	resp, err := e.Source.Get(ctx, req)
 	if err != nil {
 		e.refuse(out, r, req.Key.String(), err)
@@ -171,6 +191,9 @@ func (e *edge) serve(out *writer, r *http.Request) {
 		e.Counter.Sent(resp.Outcome, out.sent)
 	}
 	if err == nil {
+		if e.Hot != nil && resp.Outcome.Hit {
+			e.Hot.Publish(epoch, r, req, resp, out.Header())
+		}
 		resp.Body.Close()
 		return
 	}

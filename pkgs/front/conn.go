@@ -4,10 +4,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,10 +35,21 @@ type conn struct {
 	head head
 	body body
 
+	// For answers of the front's own.
+	local   bool         // not of the network: whoever is there may be trusted
+	ended   *atomic.Bool // the listener is closed: net/http is to close this too
+	work    atomic.Int32 // quiet, answering or closing
+	lane    uint32       // of tallies
+	client  string       // its address, once it was asked for
+	vector  net.Buffers  // of pieces
+	pieces  [2][]byte
+	writeBy time.Time // the deadline of writing; zero: net/http's
+
 	mu       sync.Mutex
 	deadline time.Time     // of reading, as net/http set it; guarded by mu
 	wake     chan struct{} // closed when deadline changes or the conn is closed, if somebody waits; guarded by mu
 	closed   bool          // guarded by mu
+	hurried  bool          // the deadline in force is a head's; guarded by mu
 	linger   bool          // there is an answer that a reset could overtake; guarded by mu
 }
 
@@ -62,9 +75,13 @@ type tlsConn struct {
 
 func (c *tlsConn) ConnectionState() tls.ConnectionState { return c.inner.ConnectionState() }
 
-// wrap guards c, whose TLS handshake is done if it is a *tls.Conn.
-func (f *Front) wrap(c net.Conn) net.Conn {
-	g := &conn{Conn: c, front: f}
+// wrap guards c, whose TLS handshake is done if it is a *tls.Conn. ended says that
+// its listener is closed.
+func (f *Front) wrap(c net.Conn, ended *atomic.Bool) net.Conn {
+	g := &conn{Conn: c, front: f, ended: ended, lane: rand.Uint32()}
+	if a := c.LocalAddr(); a != nil {
+		g.local = a.Network() == "unix"
+	}
 	if secure, ok := c.(*tls.Conn); ok {
 		return &tlsConn{g, secure}
 	}
@@ -203,6 +220,11 @@ func (c *conn) readHead(p []byte) (int, error) {
 			return 0, c.refuse(why)
 		}
 		if size > 0 {
+			if done, err := c.answer(p[:size]); done {
+				c.keep(p[size:n])
+				return 0, err
+			}
+			c.yield()
 			good := size + c.begin(p[size:n])
 			if good < n && c.err == nil {
 				c.keep(p[good:n])
@@ -236,6 +258,13 @@ func (c *conn) gather(lim *limits) error {
 				return c.refuse(why)
 			}
 			if size > 0 {
+				if done, err := c.answer(b[:size]); done {
+					if c.pos += size; c.pos == len(c.buf) {
+						c.release()
+					}
+					return err
+				}
+				c.yield()
 				c.checked = size + c.begin(b[size:]) - c.head.start
 				c.pos += c.head.start
 				return nil
@@ -267,6 +296,7 @@ func (c *conn) hurry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.deadline.IsZero() || deadline.Before(c.deadline) {
+		c.hurried = true
 		_ = c.Conn.SetReadDeadline(deadline)
 	}
 }
@@ -315,7 +345,7 @@ func (c *conn) hold() error {
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.deadline = t
+	c.deadline, c.hurried = t, false
 	c.stir()
 	return c.Conn.SetReadDeadline(t)
 }
@@ -325,8 +355,12 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.Conn.SetWriteDeadline(t))
 }
 
-// Close ends the connection, and a Read that waits.
+// Close ends the connection, and a Read that waits. If an answer of the front's own
+// is under way it ends behind that: net/http takes the connection for idle.
 func (c *conn) Close() error {
+	if c.work.CompareAndSwap(answering, closing) {
+		return nil
+	}
 	c.mu.Lock()
 	linger := c.linger && !c.closed
 	c.closed = true

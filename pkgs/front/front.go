@@ -23,6 +23,7 @@
 package front
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
@@ -43,6 +44,14 @@ type Options struct {
 
 	Streams int // of an HTTP/2 connection at a time: 100
 
+	// Ready is the table that requests are answered from; nil, there and then or
+	// always: net/http answers everything. It may be replaced at any time.
+	Ready *atomic.Pointer[Table]
+
+	// IdleTimeout is net/http's, for connections whose last answer was the front's own.
+	// 0 is no limit.
+	IdleTimeout time.Duration
+
 	Log *slog.Logger // of refusals, at debug; nil: nothing is logged
 }
 
@@ -52,6 +61,10 @@ type Front struct {
 	limits   limits
 	refused  [reasons]atomic.Uint64
 	protocol counters // of HTTP/2 and TLS, by name
+
+	date     atomic.Pointer[stamp] // of the last answer
+	answered tally
+	working  tally // answers under way
 }
 
 // New makes a Front. It holds nothing that needs an end.
@@ -70,6 +83,9 @@ func New(o Options) *Front {
 	}
 	if o.Streams <= 0 {
 		o.Streams = 100
+	}
+	if o.Ready == nil {
+		o.Ready = new(atomic.Pointer[Table])
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -113,6 +129,23 @@ func (f *Front) Prepare(s *http.Server) {
 		}
 	}
 	s.HTTP2 = &h2
+}
+
+// Answered is how many requests the front has answered itself.
+func (f *Front) Answered() uint64 { return uint64(f.answered.sum()) }
+
+// Drain waits until no answer of the front's own is under way, or ctx is done. It
+// belongs behind [http.Server.Shutdown], which takes such connections for idle.
+// Once its listener is closed a conn begins no new one.
+func (f *Front) Drain(ctx context.Context) error {
+	for f.working.sum() != 0 {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // Stats are the numbers of refusals so far, by reason: those of [Reasons] for

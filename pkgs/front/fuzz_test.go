@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ type message struct {
 // messages reads a connection as net/http does, with reads of any size.
 func messages(data []byte, piece, room int) (all []message, refusal string) {
 	peer := &script{data: data, piece: piece}
-	c := New(Options{Target: 256, Header: 1 << 10, Fields: 8}).wrap(peer).(guarded).guard()
+	c := New(Options{Target: 256, Header: 1 << 10, Fields: 8}).wrap(peer, new(atomic.Bool)).(guarded).guard()
 	p := make([]byte, max(room, 1))
 	for {
 		c.state(http.StateIdle)

@@ -35,9 +35,12 @@ type head struct {
 
 	length  int64 // Content-Length; -1: there is none
 	chunked bool
+
+	accept span
+	plain  bool // only Host and Accept, of all its fields, can matter to the answer of a GET
 }
 
-func (h *head) reset() { *h = head{length: -1} }
+func (h *head) reset() { *h = head{length: -1, plain: true} }
 
 // parse reads on in b, which begins where it did before and has more behind. It
 // returns how many bytes the head has: 0 as long as its end is missing. A head is
@@ -186,8 +189,29 @@ func (h *head) field(b []byte, line span) reason {
 			return badCoding
 		}
 		h.chunked = true
+	default:
+		h.plain = h.plain && h.unmoved(name, span{line.from + from, line.from + to}, value)
+		return none
 	}
+	h.plain = h.plain && h.length < 0 && !h.chunked
 	return none
+}
+
+// unmoved says whether a field changes nothing in the answer to a GET that is
+// ready, and notes Accept, which may.
+func (h *head) unmoved(name []byte, at span, value []byte) bool {
+	switch len(name) {
+	case len("Accept"):
+		if fold(name, "accept") && h.accept.to == 0 {
+			h.accept = at
+			return true
+		}
+	case len("User-Agent"): // and Connection
+		return fold(name, "user-agent") || fold(name, "connection") && fold(value, "keep-alive")
+	case len("Accept-Encoding"): // and Accept-Language
+		return fold(name, "accept-encoding") || fold(name, "accept-language")
+	}
+	return false
 }
 
 // complete judges what only the whole head shows.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,6 +38,7 @@ type listener struct {
 	ready chan accepted // from accept and the handshakes
 
 	ending sync.Once
+	ended  atomic.Bool
 	closed chan struct{}
 
 	mu      sync.Mutex
@@ -54,6 +56,7 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 func (l *listener) Close() error {
+	l.ended.Store(true)
 	err := l.Listener.Close()
 	l.ending.Do(func() {
 		close(l.closed)
@@ -81,7 +84,7 @@ func (l *listener) accept() {
 		} else if secure, ok := c.(*tls.Conn); ok {
 			go l.shake(secure)
 		} else {
-			l.give(accepted{conn: l.front.wrap(c)})
+			l.give(accepted{conn: l.front.wrap(c, &l.ended)})
 		}
 		select {
 		case <-l.closed:
@@ -118,7 +121,7 @@ func (l *listener) shake(c *tls.Conn) {
 	if c.ConnectionState().NegotiatedProtocol == "h2" {
 		l.give(accepted{conn: c})
 	} else {
-		l.give(accepted{conn: l.front.wrap(c)})
+		l.give(accepted{conn: l.front.wrap(c, &l.ended)})
 	}
 }
 

@@ -1,0 +1,183 @@
+package front
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// copied is up to where a body is copied behind its head, to leave in one write.
+const copied = 16 << 10
+
+var heads = sync.Pool{New: func() any { b := make([]byte, 0, copied+4<<10); return &b }}
+
+// A stamp is the Date of one second.
+type stamp struct {
+	second int64
+	text   []byte
+}
+
+func (f *Front) stamp(now time.Time) []byte {
+	second := now.Unix()
+	s := f.date.Load()
+	if s == nil || s.second != second {
+		s = &stamp{second, now.UTC().AppendFormat(nil, http.TimeFormat)}
+		f.date.Store(s)
+	}
+	return s.text
+}
+
+// What a conn does with an answer of the front's own, as Close sees it.
+const (
+	quiet int32 = iota
+	answering
+	closing // asked for meanwhile: done behind the answer
+)
+
+// answer answers the request whose head b begins with, if there is a ready answer
+// to it, and reports whether it did. net/http is between two requests. An error is
+// the connection's end.
+func (c *conn) answer(b []byte) (bool, error) {
+	h, f := &c.head, c.front
+	t := f.options.Ready.Load()
+	if t == nil || !h.get || !h.plain || h.minor != '1' || c.local || c.ended.Load() {
+		return false, nil
+	}
+	r := t.lookup(h.target.of(b), h.host.of(b), h.accept.of(b))
+	if r == nil || !r.token.holds() {
+		return false, nil
+	}
+	wall, now := time.Now(), t.options.Now()
+	if now.After(r.soft) && (now.After(r.hard) || r.renewing.CompareAndSwap(false, true)) {
+		return false, nil
+	}
+	buf := heads.Get().(*[]byte)
+	defer heads.Put(buf)
+	sent := r.Hit.Sent
+	a := Answer{Ready: r, Head: h.isHEAD, Started: wall}
+	var id *string
+	if sent != nil {
+		id = &a.RequestID
+	}
+	head, fresh := r.appendHead((*buf)[:0], now, f.stamp(wall), id)
+	if *buf = head; !fresh {
+		return false, nil
+	}
+	if !r.used.Load() {
+		r.used.Store(true)
+	}
+	if !c.work.CompareAndSwap(quiet, answering) {
+		return true, net.ErrClosed
+	}
+	f.working.add(c, 1)
+	body := r.body
+	if h.isHEAD {
+		body = nil
+	}
+	if len(body) <= copied {
+		head = append(head, body...)
+		*buf, body = head, nil
+	}
+	err := c.send(&t.options, head, body, wall)
+	if !c.work.CompareAndSwap(answering, quiet) {
+		err = errors.Join(net.ErrClosed, c.Conn.Close())
+	}
+	f.working.add(c, -1)
+	f.answered.add(c, 1)
+	if sent != nil {
+		if a.Complete = err == nil; !h.isHEAD && a.Complete {
+			a.Bytes = r.entry.Size
+		}
+		if c.client == "" {
+			c.client = remote(c.Conn)
+		}
+		a.Client = c.client
+		sent(&a)
+	}
+	if err != nil {
+		c.err = err
+		_ = c.Close()
+	}
+	return true, err
+}
+
+// send writes head and body. A client has the write timeout for each piece that
+// one of the minimum rate would take in that time.
+func (c *conn) send(o *TableOptions, head, body []byte, now time.Time) error {
+	c.extend(o.WriteTimeout, now)
+	if len(body) == 0 {
+		_, err := c.Conn.Write(head)
+		return err
+	}
+	piece := len(body)
+	if o.WriteTimeout > 0 {
+		piece = int(min(max(float64(o.MinRate)*o.WriteTimeout.Seconds(), 4<<10), 64<<10))
+	}
+	first := min(piece, len(body))
+	c.pieces = [2][]byte{head, body[:first]}
+	c.vector = c.pieces[:]
+	if _, err := c.vector.WriteTo(c.Conn); err != nil {
+		return err
+	}
+	for body = body[first:]; len(body) > 0; {
+		if o.WriteTimeout > 0 {
+			c.extend(o.WriteTimeout, time.Now())
+		}
+		n, err := c.Conn.Write(body[:min(piece, len(body))])
+		if err != nil {
+			return err
+		}
+		body = body[n:]
+	}
+	return nil
+}
+
+// extend moves the deadlines of the connection: that of writing is not before the
+// write timeout and not behind its double, so that it need not be set each time;
+// that of reading is net/http's, which knows nothing of the answers given here.
+func (c *conn) extend(writing time.Duration, now time.Time) {
+	if writing > 0 && c.writeBy.Sub(now) < writing {
+		c.writeBy = now.Add(2 * writing)
+		_ = c.Conn.SetWriteDeadline(c.writeBy)
+	}
+	idle := c.front.options.IdleTimeout
+	if idle <= 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if left := c.deadline.Sub(now); c.hurried || left < idle-idle/8 {
+		c.hurried = false
+		c.deadline = now.Add(idle)
+		_ = c.Conn.SetReadDeadline(c.deadline)
+	}
+}
+
+// yield gives the connection to net/http as that expects it: without a deadline
+// of writing.
+func (c *conn) yield() {
+	if !c.writeBy.IsZero() {
+		c.writeBy = time.Time{}
+		_ = c.Conn.SetWriteDeadline(time.Time{})
+	}
+}
+
+// A tally counts without a write that all processors share.
+type tally struct {
+	cells [16]struct {
+		n atomic.Int64
+		_ [56]byte
+	}
+}
+
+func (t *tally) add(c *conn, n int64) { t.cells[c.lane%16].n.Add(n) }
+
+func (t *tally) sum() (n int64) {
+	for i := range t.cells {
+		n += t.cells[i].n.Load()
+	}
+	return n
+}

@@ -1,0 +1,218 @@
+package front
+
+import (
+	"bytes"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+)
+
+// How long an answer is good beyond what epochs see: rm and changes by other
+// programs, facts of indexes. Behind lifetime, one request goes the long way, to
+// look again, and the others may still be answered, until it is the double.
+const lifetime = time.Second
+
+// A Hit is a request that was answered from the store, in the words of who did.
+type Hit struct {
+	Request  *http.Request // as it came, its target untouched in RequestURI
+	Exchange *exchange.Request
+	Response *exchange.Response // its Body still open
+	Header   http.Header        // as it was sent
+
+	// Sent hears of every answer that is given from the front, and of its bytes. nil
+	// is nobody.
+	Sent func(a *Answer)
+}
+
+// An Answer is one response of the front's own.
+type Answer struct {
+	Ready     *Ready
+	Client    string // address and port
+	RequestID string
+	Head      bool // of a HEAD
+	Bytes     int64
+	Started   time.Time
+	Complete  bool // else the client was lost
+}
+
+// A Ready is a whole response, which needs but its times filled in. It does not
+// change.
+type Ready struct {
+	Hit Hit // but for Response.Body, which is closed
+
+	target, host, accept string // of the request
+	hash                 uint64
+	token                token
+
+	entry    *exchange.Entry
+	policy   freshness.Policy
+	outcome  exchange.Outcome
+	parts    []part
+	body     []byte
+	identity identity
+	cost     int64
+
+	soft, hard time.Time
+	renewing   atomic.Bool // somebody looks again
+	used       atomic.Bool // since the table's hand came by
+}
+
+// A part is literal bytes of the head, and what stands behind them.
+type part struct {
+	text []byte
+	then dynamic
+}
+
+type dynamic uint8
+
+const (
+	end dynamic = iota
+	age
+	ttl
+	requestID
+	date
+)
+
+// identity is what an open file is recognised by.
+type identity struct {
+	info fs.FileInfo
+	size int64
+}
+
+func (i identity) same(j identity) bool {
+	return i.info != nil && j.info != nil && i.size == j.size && os.SameFile(i.info, j.info) && i.info.ModTime().Equal(j.info.ModTime())
+}
+
+// stored is what a stored file offers; see store.Plain.
+type stored interface {
+	io.ReaderAt
+	Path() string
+	Stat() (fs.FileInfo, error)
+}
+
+// simple says whether r is a request that only Host and Accept, of all its fields,
+// can matter to: it is head.plain for one that net/http has parsed.
+func simple(r *http.Request) bool {
+	if r.Method != http.MethodGet || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close || r.ContentLength != 0 || r.RequestURI == "" || r.RequestURI[0] != '/' {
+		return false
+	}
+	for name, values := range r.Header {
+		switch name {
+		case "User-Agent", "Accept-Encoding", "Accept-Language":
+		case "Accept":
+			if len(values) > 1 {
+				return false
+			}
+		case "Connection":
+			if len(values) > 1 || !fold(values[0], "keep-alive") {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// render splits the head of a response at what changes between two requests. It
+// is what net/http would write.
+func (r *Ready) render(h http.Header) bool {
+	var b bytes.Buffer
+	cut := func(then dynamic) {
+		r.parts = append(r.parts, part{bytes.Clone(b.Bytes()), then})
+		b.Reset()
+	}
+	b.WriteString("HTTP/1.1 200 OK\r\n")
+	names := make([]string, 0, len(h))
+	for name := range h {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	hasDate := false
+	for _, name := range names {
+		values := h[name]
+		switch name {
+		case "Age":
+			b.WriteString("Age: ")
+			cut(age)
+			b.WriteString("\r\n")
+		case "X-Request-Id":
+			b.WriteString("X-Request-Id: ")
+			cut(requestID)
+			b.WriteString("\r\n")
+		case "Cache-Status":
+			if len(values) != 1 {
+				return false
+			}
+			if !r.outcome.HasTTL {
+				break
+			}
+			const mark = "; ttl="
+			i := strings.LastIndex(values[0], mark)
+			if i < 0 {
+				return false
+			}
+			rest := strings.TrimLeft(values[0][i+len(mark):], "0123456789")
+			b.WriteString("Cache-Status: " + values[0][:i+len(mark)])
+			cut(ttl)
+			b.WriteString(rest + "\r\n")
+			continue
+		case "Connection", "Transfer-Encoding", "Trailer":
+			return false // of one connection
+		case "Date":
+			hasDate = len(values) > 0
+		}
+		if name == "Age" || name == "X-Request-Id" {
+			continue
+		}
+		one := http.Header{name: values}
+		if one.Write(&b) != nil {
+			return false
+		}
+	}
+	if !hasDate {
+		b.WriteString("Date: ")
+		cut(date)
+		b.WriteString("\r\n")
+	}
+	b.WriteString("\r\n")
+	cut(end)
+	return true
+}
+
+// appendHead appends the head as it is now, and says whether the entry is still fresh.
+func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, id *string) ([]byte, bool) {
+	verdict, left := r.policy.Judge(r.entry.Received, now)
+	if verdict != freshness.Fresh || (left != freshness.Forever) != r.outcome.HasTTL {
+		return b, false
+	}
+	for i := range r.parts {
+		p := &r.parts[i]
+		b = append(b, p.text...)
+		switch p.then {
+		case age:
+			b = strconv.AppendInt(b, int64(freshness.Age(r.entry.Header, r.entry.Requested, r.entry.Received, now).Seconds()), 10)
+		case ttl:
+			b = strconv.AppendInt(b, int64(left/time.Second), 10)
+		case requestID:
+			from := len(b)
+			b = strconv.AppendUint(b, rand.Uint64(), 36)
+			if id != nil {
+				*id = string(b[from:])
+			}
+		case date:
+			b = append(b, stamp...)
+		}
+	}
+	return b, true
+}
