@@ -37,6 +37,7 @@ type rangedSource struct {
 	cut     int           // bytes of the next bodies; 0: none is cut
 	block   chan struct{} // bodies wait for it after their first cut bytes, and are not cut; nil: they do not
 	parts   bool          // comes in parts
+	fickle  bool          // or does not, as it was asked last
 	pause   time.Duration // after each MiB
 
 	mu   sync.Mutex
@@ -96,7 +97,14 @@ func (b *rangedBody) Read(p []byte) (int, error) {
 
 func (b *rangedBody) Close() error     { return nil }
 func (b *rangedBody) Rewind(off int64) { b.off = off }
-func (b *rangedBody) Striped() bool    { return b.source.parts }
+
+// Striped may change its mind.
+func (b *rangedBody) Striped() bool {
+	if b.source.fickle {
+		b.source.parts = !b.source.parts
+	}
+	return b.source.parts
+}
 
 func (b *rangedBody) Section(context.Context, int64, int64) (io.ReadCloser, error) {
 	return nil, errors.New("no sections")
@@ -143,6 +151,7 @@ const mib = 1 << 20
 // resumes runs a test with a cache over a disk.
 func resumes(t *testing.T, name string, f func(t *testing.T, b *bench, s *rangedSource)) {
 	t.Run(name, func(t *testing.T) {
+		t.Parallel()
 		root := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
 			d, err := disk.Open(disk.Options{Root: root})
@@ -372,6 +381,37 @@ func TestResume(t *testing.T) { // F1, F10, F18
 			assert.Equal(t, digestOf(s.content), resp.Entry.Digest)
 		})
 	}
+	for _, parts := range []bool{true, false} {
+		resumes(t, "mirrors that come and go", func(t *testing.T, b *bench, s *rangedSource) {
+			s.cut = 3 * mib
+			b.broken(t, request("/a"))
+			s.cut, s.fickle, s.parts = 6*mib, true, parts
+			got, _ := b.get(t, request("/a"))
+			assert.True(t, bytes.Equal(s.content, got))
+			assert.EqualValues(t, 8*mib, s.read)
+		})
+	}
+	resumes(t, "a part that cannot be read is not kept", func(t *testing.T, b *bench, s *rangedSource) {
+		s.cut = 3 * mib
+		b.broken(t, request("/a"))
+		s.cut = 0
+		b.set(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+			names, err := filepath.Glob(filepath.Join(b.root, ".temp", "*"))
+			require.NoError(t, err)
+			for _, name := range names {
+				require.NoError(t, os.Truncate(name, mib))
+			}
+			return s.reply(ctx, req)
+		})
+		req := request("/a")
+		sum := sha512.Sum512(s.content) // for which all has to be read again
+		req.Digest = exchange.NewDigest("sha512", sum[:])
+		b.broken(t, req)
+		b.set(s.reply)
+		got, _ := b.get(t, req)
+		assert.True(t, bytes.Equal(s.content, got))
+		assert.Nil(t, b.last().Resume)
+	})
 	resumes(t, "nobody is left below the half", func(t *testing.T, b *bench, s *rangedSource) {
 		s.content = make([]byte, 160*mib)
 		s.block, s.cut = make(chan struct{}), 3*mib

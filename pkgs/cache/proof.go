@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"crypto/sha256"
+	"encoding"
 	"errors"
 	"fmt"
 	"hash"
@@ -71,6 +72,50 @@ func (p *proof) proved() exchange.Digest {
 		return ""
 	}
 	return p.promise
+}
+
+// states are the hashes as they are after n bytes; none if they cannot be had.
+func (p *proof) states(n int64) (hashed int64, states map[string][]byte) {
+	states = map[string][]byte{}
+	for algorithm, h := range p.hashes() {
+		m, ok := h.(encoding.BinaryMarshaler)
+		if !ok {
+			return 0, nil
+		}
+		b, err := m.MarshalBinary()
+		if err != nil {
+			return 0, nil
+		}
+		states[algorithm] = b
+	}
+	return n, states
+}
+
+// restore puts the hashes back to the states of a note, and returns how many
+// bytes they cover: 0 if one of them is not in it. have is what there is.
+func (p *proof) restore(n note, have int64) int64 {
+	if n.Hashed <= 0 || n.Hashed > have {
+		return 0
+	}
+	hashes := p.hashes()
+	for algorithm, h := range hashes {
+		m, ok := h.(encoding.BinaryUnmarshaler)
+		if !ok || m.UnmarshalBinary(n.Hashes[algorithm]) != nil {
+			for _, h := range hashes {
+				h.Reset()
+			}
+			return 0
+		}
+	}
+	return n.Hashed
+}
+
+func (p *proof) hashes() map[string]hash.Hash {
+	all := map[string]hash.Hash{"sha256": p.content}
+	if p.wanted != nil && p.wanted != p.content {
+		all[p.promise.Algorithm()] = p.wanted
+	}
+	return all
 }
 
 // A blame is what is known of the mirrors that had to do with wrong content

@@ -95,7 +95,7 @@ func (f *flight) copyParts(ctx context.Context, ranges exchange.Ranges, body io.
 		return f.copy(ctx, body, size, proof, done)
 	}
 	if err := <-hashed; err != nil {
-		return done, fmt.Errorf("read %v back: %w", f.key, err)
+		return done, err
 	}
 	return size, nil
 }
@@ -141,7 +141,7 @@ func (f *flight) follow(ctx context.Context, moved <-chan struct{}, size int64, 
 			}
 			p := (*buf)[:min(int64(len(*buf)), ready-*done)]
 			if n, err := f.draft.ReadAt(p, *done); n < len(p) {
-				return err
+				return fmt.Errorf("%v: %w: %w", f.key, errUnreadable, err)
 			}
 			proof.Write(p)
 			*done += int64(len(p))

@@ -287,7 +287,11 @@ func (f *flight) fetch(ctx context.Context, resp *exchange.Response, p *proof, h
 		begun = had.begun()
 		hashed = p.restore(had.note, begun)
 	}
-	if f.scattered(had) || f.ranges != nil && f.ranges.Striped() && size > 0 && f.draft != nil && f.storing() {
+	parts := f.arrived != nil // as resume has decided
+	if had == nil {
+		parts = f.ranges != nil && f.ranges.Striped() && size > 0 && f.draft != nil && f.storing()
+	}
+	if parts {
 		return f.copyParts(ctx, f.ranges, resp.Body, size, p, hashed)
 	}
 	if had != nil {
