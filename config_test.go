@@ -59,12 +59,14 @@ func TestEmptyIsDefault(t *testing.T) {
 		"storage: {local: }", "storage: {type: local, local: {path: , accel: , max-size: ~}}",
 	} {
 		c, warnings := must(t, text)
+		c.file, c.lines = "", nil
 		assert.Equal(t, defaults(), c, text)
 		assert.Len(t, warnings, 1, "no upstream")
 	}
 	c, _ := must(t, "storage: {local: {path: /t}}")
 	want := defaults()
 	want.Storage.Local.Path = "/t"
+	c.file, c.lines = "", nil
 	assert.Equal(t, want, c, "a section in part keeps the other defaults (M025)")
 }
 
@@ -74,7 +76,7 @@ func TestReference(t *testing.T) {
 	assert.NotEmpty(t, c.Cache.Policies)
 	c.Upstream, c.Cache.Policies = nil, nil
 	c.AllowedUpstreams, c.TrustedProxies, c.Hubs = nil, nil, nil
-	c.TLS.Listen, c.TLS.ACME.Hosts = nil, nil
+	c.TLS.Listen, c.TLS.ACME.Hosts, c.Admin.Hosts = nil, nil, nil
 	c.file, c.lines = "", nil
 	assert.Equal(t, defaults(), c, "config.yaml says what the defaults are")
 
