@@ -87,6 +87,12 @@ var sizeUnits = []struct {
 	{"B", 1},
 }
 
+// ParseSize is the size that s spells, as the configuration does.
+func ParseSize(s string) (z Size, err error) {
+	err = z.set(s)
+	return z, err
+}
+
 func (z *Size) set(s string) error {
 	digits, unit := s, int64(1)
 	for _, u := range sizeUnits {

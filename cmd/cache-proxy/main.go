@@ -38,6 +38,8 @@ Usage:
   cache-proxy [serve] [flags]         serve until SIGTERM, then drain; SIGHUP reads the configuration again
   cache-proxy check [-print] [flags]  validate the configuration and say what it does
   cache-proxy mirrors [-json] [flags] how the mirrors of the server with this configuration fare
+  cache-proxy mirrors bench [-hub NAME] [-size 4MiB] [-json] [flags] [PATH...]
+                                      measure them now: time to first byte, bytes a second
 
 Examples:
   cache-proxy                         ./config.yaml, or else public mirrors, on :8881 with ./data
@@ -45,6 +47,7 @@ Examples:
   cache-proxy check -config new.yaml  exit status 0 or 2
   cache-proxy check -print            the configuration in effect
   cache-proxy mirrors                 who answers first, how fast, and who fails
+  cache-proxy mirrors bench /debian/dists/stable/Release
 
 A flag beats the environment (CONFIG, LOG_LEVEL, SENTRY_DSN), which beats the file.
 
@@ -58,6 +61,7 @@ type options struct {
 	config, logLevel, sentry string
 	check, print, version    bool
 	json                     bool
+	bench                    cacheproxy.Bench
 	debug                    debugFlags
 }
 
@@ -66,6 +70,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	command := "serve"
 	if len(args) > 0 && (args[0] == "serve" || args[0] == "check" || args[0] == "mirrors") {
 		command, args = args[0], args[1:]
+	}
+	if command == "mirrors" && len(args) > 0 && args[0] == "bench" {
+		command, args = "bench", args[1:]
 	}
 	o, status := parse(command, args, stdout, stderr)
 	if o == nil {
@@ -86,8 +93,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return check(c, source, o.print, stdout, stderr)
 	}
-	if command == "mirrors" {
+	switch command {
+	case "mirrors":
 		return mirrors(c, o.json, stdout, stderr)
+	case "bench":
+		return bench(c, o.bench, o.json, stdout, stderr)
 	}
 	return serve(c, source, warnings, o, stderr)
 }
@@ -101,8 +111,11 @@ func parse(command string, args []string, stdout, stderr io.Writer) (*options, i
 	f.StringVar(&o.logLevel, "log-level", os.Getenv("LOG_LEVEL"), "`level`: trace, debug, info, warn or error; default as configured, info (LOG_LEVEL)")
 	f.StringVar(&o.sentry, "sentry", "", "sentry `DSN` to report errors to (SENTRY_DSN)") // no default: it would be shown
 	f.BoolVar(&o.version, "version", false, "print the version")
-	if command == "mirrors" {
+	if command == "mirrors" || command == "bench" {
 		f.BoolVar(&o.json, "json", false, "print all that is known, as JSON")
+		if command == "bench" {
+			o.benchFlags(f)
+		}
 	} else if o.check {
 		f.BoolVar(&o.print, "print", false, "print the configuration in effect, secrets masked")
 	} else {
@@ -117,6 +130,8 @@ func parse(command string, args []string, stdout, stderr io.Writer) (*options, i
 		f.SetOutput(stdout)
 		f.PrintDefaults()
 		return nil, exitOK
+	case err == nil && command == "bench":
+		o.bench.Paths = f.Args()
 	case err == nil && f.NArg() > 0:
 		err = fmt.Errorf("unknown argument %q", f.Arg(0))
 	}

@@ -46,23 +46,27 @@ func printLeague(stdout io.Writer, all []cacheproxy.Standing) error {
 		if s.Origin != "" {
 			name += ", second host " + s.Origin
 		}
-		fmt.Fprintf(w, "hub %s: %d questions, %d requests to mirrors, %d because others were late, %d switches\n",
-			name, s.Requests, s.Asked, s.Hedges, s.Switches)
-		fmt.Fprintln(w, "  mirror\twins\tasked\tfailed\tfirst byte\ta second\tbytes\tbreaker\tlast error")
+		fmt.Fprintf(w, "hub %s: %d questions, %d requests to mirrors, %d because others were late, %d switches, %d in parts\n",
+			name, s.Requests, s.Asked, s.Hedges, s.Switches, s.Stripes)
+		fmt.Fprintln(w, "  mirror\twins\tasked\tfailed\tfirst byte\ta second\tbytes\tbehind\tbreaker\tlast error")
 		slices.SortStableFunc(s.Mirrors, func(a, b cacheproxy.MirrorStats) int { return cmp.Compare(b.Wins, a.Wins) })
 		for _, m := range s.Mirrors {
 			share := "-"
 			if s.Requests > 0 {
 				share = fmt.Sprintf("%.0f%%", 100*float64(m.Wins)/float64(s.Requests))
 			}
-			first, rate := "-", "-"
+			first, rate, behind := "-", "-", "-"
 			if m.Weight > 0 {
 				first = m.First.Round(100 * time.Microsecond).String()
 			}
 			if m.Rated > 0 {
 				rate = size(m.Rate)
 			}
-			fmt.Fprintf(w, "  %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%.80s\n", m.Mirror, share, m.Requests, m.Failed, first, rate, size(float64(m.Bytes)), m.Breaker, m.Error)
+			if m.Lag != nil {
+				behind = m.Lag.Behind.Round(time.Second).String()
+			}
+			fmt.Fprintf(w, "  %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%.80s\n",
+				m.Mirror, share, m.Requests, m.Failed, first, rate, size(float64(m.Bytes)), behind, m.Breaker, m.Error)
 		}
 	}
 	return w.Flush()
