@@ -148,6 +148,9 @@ type HubType string
 // HubFiles is the type of a plain tree.
 const HubFiles HubType = "files"
 
+// HubHTTP is the type of a transparent cache.
+const HubHTTP HubType = "http"
+
 func (t *HubType) set(s string) error {
 	return setOneOf(t, s, slices.Sorted(maps.Keys(hubs))...)
 }

@@ -20,6 +20,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/cargo"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/files"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/gomod"
+	httphub "git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/http"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/maven"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/npm"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/oci"
@@ -38,6 +39,7 @@ type module struct {
 // hubs is the table of hub types.
 var hubs = map[HubType]module{
 	HubFiles: {"plain trees of files: distributions, releases, images", 0, newFiles},
+	HubHTTP:  {"any origin, as its own fields say (RFC 9111)", 0, newHTTP},
 	"maven":  {"Maven repositories", 10 * time.Minute, newMaven},
 	"cargo":  {"Rust crates by a sparse index", 5 * time.Minute, newCargo},
 	HubOCI:   {"container registries", oci.TagTTL, newOCI},
@@ -60,6 +62,10 @@ func newFiles(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 		opts.Hub, opts.Ledger = &o, l
 	}
 	return files.New(opts), nil
+}
+
+func newHTTP(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return httphub.New(o), nil
 }
 
 func newGo(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {

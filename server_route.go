@@ -108,6 +108,7 @@ func (s *Server) target(cfg *Config, m *mounted) *target {
 	options.Counter = s.operators.counts.Hub(m.config.Name)
 	options.Poster, _ = m.module.(hub.Poster)
 	options.Refuser, _ = m.module.(hub.Refuser)
+	options.Carrier, _ = m.module.(hub.Carrier)
 	byHost := options
 	if options.Mount = strings.TrimSuffix(m.config.Path, "/"); cfg.PublicURL.IsSet() {
 		// The one host that everybody can reach is not the hub's own, so there its

@@ -78,6 +78,10 @@ type Cache struct {
 	chunks   sync.Pool                // *[]byte, chunk long
 	counts   counts
 
+	variants *catalogue           // by what request fields transparent responses were selected
+	outdated *expiring[time.Time] // primary keys that were invalidated, and when
+	aloof    *expiring[struct{}]  // keys whose responses cannot be shared: nobody waits for another's
+
 	daemon context.Context // flights outlive requests; done when Close gives up waiting
 	stop   context.CancelCauseFunc
 	wg     sync.WaitGroup // flights
@@ -92,6 +96,8 @@ const (
 	maxNegative = 10_000   // remembered 404s
 	maxBackoff  = 10_000   // remembered failures
 	maxWrong    = 10_000   // keys with mirrors that are avoided
+	maxOutdated = 10_000   // remembered invalidations
+	maxAloof    = 10_000   // keys whose responses are not shared
 	maxLarge    = 32       // read buffers of full size at one time
 	maxReaders  = 10_000   // waiters of one flight
 	smallChunk  = 64 << 10 // the first read buffer of a flight
@@ -125,6 +131,9 @@ func New(o Options) (*Cache, error) {
 		negative: newExpiring[negative](maxNegative),
 		wrong:    newExpiring[blame](maxWrong),
 		backoff:  newExpiring[time.Duration](maxBackoff),
+		variants: newCatalogue(o.Store),
+		outdated: newExpiring[time.Time](maxOutdated),
+		aloof:    newExpiring[struct{}](maxAloof),
 		large:    make(chan struct{}, maxLarge),
 		flights:  map[exchange.Key]*flight{},
 	}
@@ -158,8 +167,11 @@ func (c *Cache) Close(ctx context.Context) error {
 // Wrap is the cache before next. It is an [exchange.Filter].
 func (c *Cache) Wrap(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-		if req.Policy.Class == freshness.Passthrough {
+		switch {
+		case req.Policy.Class == freshness.Passthrough:
 			return forward(ctx, next, req, exchange.FwdBypass)
+		case req.Policy.Class == freshness.Transparent && req.Wire != nil:
+			return c.transparent(ctx, next, req)
 		}
 		var err error
 		for range 3 { // a flight that turns out to be no answer to this request sends it round again

@@ -58,6 +58,7 @@ type flight struct {
 	replaces bool               // there is a stored entry that this content takes the place of; owned by run
 	had      *remains           // of an earlier flight, until it is gone on with or dropped; owned by run
 	keeper   *keeper            // nil: what comes cannot be gone on with; owned by run, or by follow
+	shared   *sharing           // how a response is stored that says so itself (shared.go); nil: as the policy says
 }
 
 // The policy for a flight that its last client has left before the end (DESIGN

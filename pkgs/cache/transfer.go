@@ -209,6 +209,9 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 	if f.replaces = ask.Validate != nil; f.replaces {
 		f.hold = smallChunk
 	}
+	if f.shared != nil && f.shared.alone {
+		f.replaces, f.hold = true, min(max(entry.Size, 0), 1) // nobody finds it here, so it is in its place when it is whole
+	}
 	had := f.had
 	if f.had = nil; had != nil {
 		f.resume(had)
@@ -383,6 +386,9 @@ func (f *flight) finish(ctx context.Context, size int64, p *proof, unproven bool
 func (f *flight) commit(ctx context.Context, size int64, p *proof) {
 	e := *f.entry
 	e.Key, e.Size, e.Digest, e.Proved = f.key, size, p.digest(), p.proved()
+	if f.shared != nil && !f.shared.claim(&e) {
+		return
+	}
 	err := f.draft.Commit(context.WithoutCancel(ctx), &e)
 	f.cache.disk.note(err)
 	if err != nil {

@@ -34,6 +34,7 @@ type Options struct {
 	// What else the hub is; nil: what Hub itself is of it.
 	Poster  hub.Poster
 	Refuser hub.Refuser
+	Carrier hub.Carrier
 
 	// Base is what clients reach the mount by, without a trailing slash. "" is what
 	// each request says: its scheme and Host, and Mount, the path that was taken off
@@ -129,6 +130,9 @@ func New(opts Options) http.Handler {
 	if opts.Refuser == nil {
 		opts.Refuser, _ = opts.Hub.(hub.Refuser)
 	}
+	if opts.Carrier == nil {
+		opts.Carrier, _ = opts.Hub.(hub.Carrier)
+	}
 	e := &edge{Options: opts}
 	if opts.Via != "" {
 		e.via = []string{"1.1 " + opts.Via}
@@ -157,7 +161,11 @@ func (e *edge) serve(out *writer, r *http.Request) {
 		e.refuse(out, r, "", err)
 		return
 	}
-	req, err := e.parse(out, r)
+	var early *interim
+	if e.Carrier != nil {
+		early = newInterim(out, r)
+	}
+	req, err := e.parse(out, r, early)
 	if err != nil {
 		e.refuse(out, r, "", err)
 		return
@@ -176,6 +184,7 @@ func (e *edge) serve(out *writer, r *http.Request) {
 		epoch = e.Hot.Begin(req.Key)
 	}
 	resp, err := e.Source.Get(ctx, req)
+	early.end()
 	if err != nil {
 		e.refuse(out, r, req.Key.String(), err)
 		return
@@ -213,7 +222,10 @@ func (e *edge) serve(out *writer, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-func (e *edge) parse(w http.ResponseWriter, r *http.Request) (*exchange.Request, error) {
+func (e *edge) parse(w http.ResponseWriter, r *http.Request, early *interim) (*exchange.Request, error) {
+	if e.Carrier != nil {
+		return e.carry(w, r, early)
+	}
 	if r.Method == http.MethodPost {
 		return e.post(w, r)
 	}

@@ -12,6 +12,13 @@ import (
 // HTTP/2 this is all there is. The path itself is the hub's to judge (hub.Path).
 func (e *edge) guard(r *http.Request) error {
 	posts := r.Method == http.MethodPost && e.Poster != nil
+	if e.Carrier != nil {
+		// CONNECT would be a tunnel, and TRACE shows a client what was added on the way.
+		if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
+			return refusal(http.StatusMethodNotAllowed, "", "method")
+		}
+		posts = r.Method != http.MethodGet && r.Method != http.MethodHead
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && !posts {
 		return refusal(http.StatusMethodNotAllowed, "", "method")
 	}

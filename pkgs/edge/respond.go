@@ -13,6 +13,9 @@ import (
 // respond writes the response to r. An error means that it was begun and cannot
 // be completed.
 func (e *edge) respond(w *writer, r *http.Request, req *exchange.Request, resp *exchange.Response) error {
+	if req.Wire != nil {
+		return e.relay(w, r, resp)
+	}
 	h, entry := w.Header(), resp.Entry
 	body, ranged := resp.Body.(io.ReadSeeker)
 	// The empty body of a HEAD says nothing of the GET's.

@@ -101,8 +101,28 @@ type Request struct {
 	// believes a 304 only as far as it speaks of this entry.
 	Validate *Entry
 
+	// Wire is what else the client has sent, for a request that goes to the origin
+	// as it came ([freshness.Transparent]); nil for all others.
+	Wire *Wire
+
 	Package, Version string // what it is about, for filters and logs
 	Client           Client // who asks; nothing in it goes upstream
+}
+
+// A Wire is the part of a request that is passed through. It is for one upstream
+// at a time, and for one that fails no other once it was begun.
+type Wire struct {
+	Method string    // in the client's spelling; GET and HEAD too
+	Body   io.Reader // nil if there is none; read once at most
+	Length int64     // of the body; -1 if unknown
+
+	// Interim hears of responses 1xx that come before the final one (RFC 9110 §15.2).
+	// It may be called from another goroutine, and after the request is over.
+	Interim func(status int, header http.Header)
+
+	// Locate is the key of what a URI reference in the response of mirror names; false
+	// if that is not of the same origin.
+	Locate func(mirror, reference string) (Key, bool)
 }
 
 // Clone returns a copy that may be changed before it is sent on. The header is copied too.
@@ -197,6 +217,10 @@ type Response struct {
 	// NoStore: the origin said private or no-store, or set a cookie. The response
 	// is for the one who asked, and is never stored.
 	NoStore bool
+
+	// Verbatim: it answers the client's own request, preconditions and ranges
+	// included, and is sent as it is.
+	Verbatim bool
 
 	Outcome Outcome
 }

@@ -23,12 +23,13 @@ type Fwd string
 
 // The reasons this proxy gives.
 const (
-	FwdBypass  Fwd = "bypass"   // the hub or the policy says that it is not cached
-	FwdMethod  Fwd = "method"   // the method is not cacheable
-	FwdURIMiss Fwd = "uri-miss" // nothing is stored under the key
-	FwdStale   Fwd = "stale"    // what is stored was not fresh
-	FwdRequest Fwd = "request"  // the request asked for it
-	FwdPartial Fwd = "partial"  // only parts are stored
+	FwdBypass  Fwd = "bypass"    // the hub or the policy says that it is not cached
+	FwdMethod  Fwd = "method"    // the method is not cacheable
+	FwdURIMiss Fwd = "uri-miss"  // nothing is stored under the key
+	FwdVary    Fwd = "vary-miss" // what is stored under the key was selected by other fields
+	FwdStale   Fwd = "stale"     // what is stored was not fresh
+	FwdRequest Fwd = "request"   // the request asked for it
+	FwdPartial Fwd = "partial"   // only parts are stored
 )
 
 // CacheStatus is the member that this cache appends to Cache-Status (RFC 9211 §2).

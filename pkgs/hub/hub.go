@@ -45,6 +45,13 @@ type Poster interface {
 	Post(r *http.Request, body []byte) (*exchange.Request, error)
 }
 
+// A Carrier is a Hub whose requests go to the origin as they came: of any method,
+// with a body.
+type Carrier interface {
+	// Carry is Parse for a request whose method, body and interim responses are w's.
+	Carry(r *http.Request, w *exchange.Wire) (*exchange.Request, error)
+}
+
 // A Refuser is a Hub whose clients want errors in a form of their own.
 type Refuser interface {
 	// Refusal is the body of an error response: never empty, without internals.

@@ -84,13 +84,16 @@ func (g *Group) Close() {
 // Get races the mirrors that have the path. No such mirror is [fs.ErrNotExist];
 // any other failure is an [*exchange.Error]. A 404, 410 or 403 is a response if
 // all mirrors agree on it; a 304 if the request has an entry to validate. ctx
-// governs the body too.
+// governs the body too. A request with a Wire is not raced: see forward.
 func (g *Group) Get(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 	tiers, n, err := g.plan(req)
 	if err != nil {
 		return nil, err
 	}
 	g.league.begin()
+	if req.Wire != nil {
+		return g.forward(ctx, req, tiers)
+	}
 	if req.Post != nil { // who gets it twice may do it twice
 		tiers, n = [][]candidate{{first(tiers)}}, 1
 	}

@@ -138,6 +138,11 @@ func (m *mirror) hop(ctx context.Context, method string, u *url.URL, h http.Head
 	if post != nil {
 		request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(post)), int64(len(post))
 	}
+	return m.roundTrip(ctx, request, self, trusted)
+}
+
+// roundTrip sends a request that is complete.
+func (m *mirror) roundTrip(ctx context.Context, request *http.Request, self, trusted bool) (*response, error) {
 	ctx, err := m.routed(ctx, request, self, trusted)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,181 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+)
+
+// partVariant is the secondary key of a part of content, one a URI: no hash is spelled so.
+const partVariant = "~part"
+
+func partKey(key exchange.Key) exchange.Key {
+	key.Variant = partVariant
+	return key
+}
+
+// partPlace is where the 206 e is stored; ok is false where it is not: it has many
+// parts, or another length than it says, or was selected by fields.
+func partPlace(req *exchange.Request, e *exchange.Entry) (key exchange.Key, ok bool) {
+	p, ok := freshness.ParseContentRange(e.Header["Content-Range"])
+	vary, _ := freshness.VaryFields(e.Header)
+	if !ok || e.Size != p.Len() || len(vary) > 0 || len(req.Header["Range"]) != 1 {
+		return key, false
+	}
+	return partKey(req.Key), true
+}
+
+// stored206 opens the part that is stored under a primary key.
+func (c *Cache) stored206(ctx context.Context, key exchange.Key) (*exchange.Entry, freshness.Part, io.ReadSeekCloser, bool) {
+	e, body, err := c.store.Open(ctx, partKey(key))
+	if err != nil {
+		return nil, freshness.Part{}, nil, false
+	}
+	since, _, _ := c.outdated.get(key, c.now())
+	p, ok := freshness.ParseContentRange(e.Header["Content-Range"])
+	if !ok || e.Status != http.StatusPartialContent || e.Size != p.Len() || !e.Requested.After(since) {
+		body.Close()
+		return nil, p, nil, false
+	}
+	return e, p, body, true
+}
+
+// part answers a request for a range from a stored part that has all of it, and
+// is fresh (§3.4); nil if there is none.
+func (c *Cache) part(ctx context.Context, req *exchange.Request) *exchange.Response {
+	e, p, body, ok := c.stored206(ctx, req.Key)
+	if !ok {
+		return nil
+	}
+	asked, ok := p.Within(req.Header["Range"])
+	use := judged(e).Reuse(req.Header, c.now(), 0)
+	if match := req.Header.Get("If-Range"); match != "" && (match != e.Header.Get("Etag") || !freshness.Strong(match)) {
+		ok = false // RFC 9110 §13.1.5; a date proves too little of a part
+	}
+	if req.Header["If-None-Match"] != nil || req.Header["If-Modified-Since"] != nil {
+		ok = false
+	}
+	if ok {
+		_, err := body.Seek(asked.First-p.First, io.SeekStart)
+		ok = err == nil
+	}
+	if !ok || use.Verdict != freshness.Fresh {
+		body.Close()
+		return nil
+	}
+	out := *e
+	out.Header = judged(e).Terms().Withheld(e.Header).Clone()
+	out.Header["Content-Range"] = []string{asked.String()}
+	out.Size = asked.Len()
+	return &exchange.Response{
+		Entry:    &out,
+		Body:     content(req, &limited{io.LimitReader(body, asked.Len()), body}),
+		Verbatim: true,
+		Outcome:  exchange.Outcome{Hit: true, TTL: use.Left, HasTTL: true},
+	}
+}
+
+// limited is some of a body.
+type limited struct {
+	io.Reader
+	io.Closer
+}
+
+// A rest is what is missing of content whose beginning is stored.
+type rest struct {
+	cache *Cache
+	key   exchange.Key    // of the part
+	entry *exchange.Entry // of the part
+	have  freshness.Part
+	plain *exchange.Request // for the whole
+	done  bool              // complete has joined the two
+}
+
+// rest is what req needs to be complete; nil if no beginning is stored, or
+// nothing vouches that more of the same could be had: only a strong tag does (RFC
+// 9110 §15.3.7.3).
+func (c *Cache) rest(ctx context.Context, req *exchange.Request) *rest {
+	e, p, body, ok := c.stored206(ctx, req.Key)
+	if !ok {
+		return nil
+	}
+	body.Close()
+	if p.First != 0 || p.Total < 0 || p.Last+1 >= p.Total || !freshness.Strong(e.Header.Get("Etag")) {
+		return nil
+	}
+	return &rest{cache: c, key: partKey(req.Key), entry: e, have: p, plain: req}
+}
+
+// ask is the request for what is missing, or for the whole if that has changed.
+func (p *rest) ask(req *exchange.Request) *exchange.Request {
+	ask := req.Clone()
+	if ask.Header == nil {
+		ask.Header = http.Header{}
+	}
+	ask.Header["Range"] = []string{"bytes=" + strconv.FormatInt(p.have.Last+1, 10) + "-"}
+	ask.Header["If-Range"] = []string{p.entry.Header.Get("Etag")}
+	return ask
+}
+
+// complete makes one response of the part and the rest of it, which resp should
+// be. If it is not, it is the whole, or that is asked for.
+func (p *rest) complete(ctx context.Context, next exchange.Source, resp *exchange.Response) (*exchange.Response, error) {
+	e := resp.Entry
+	if e.Status != http.StatusPartialContent && e.Status != http.StatusRequestedRangeNotSatisfiable {
+		return resp, nil
+	}
+	got, ok := freshness.ParseContentRange(e.Header["Content-Range"])
+	want := freshness.Part{First: p.have.Last + 1, Last: p.have.Total - 1, Total: p.have.Total}
+	var body io.ReadCloser
+	if ok && e.Status == http.StatusPartialContent && got == want && e.Header.Get("Etag") == p.entry.Header.Get("Etag") {
+		body = p.open(ctx)
+	}
+	if body == nil {
+		resp.Body.Close()
+		return next.Get(ctx, p.plain)
+	}
+	p.done = true
+	whole := *e
+	whole.Status, whole.Size = http.StatusOK, p.have.Total
+	whole.Header = e.Header.Clone()
+	delete(whole.Header, "Content-Range")
+	out := *resp
+	out.Entry = &whole
+	out.Body = &joined{io.MultiReader(body, resp.Body), []io.Closer{body, resp.Body}}
+	out.Ranges = nil
+	return &out, nil
+}
+
+// open is the content of the part; nil if it is not there any more.
+func (p *rest) open(ctx context.Context) io.ReadCloser {
+	e, body, err := p.cache.store.Open(ctx, p.key)
+	if err != nil {
+		return nil
+	}
+	if e.Digest != p.entry.Digest {
+		body.Close()
+		return nil
+	}
+	return body
+}
+
+// joined is several bodies as one.
+type joined struct {
+	io.Reader
+	bodies []io.Closer
+}
+
+func (j *joined) Close() error {
+	var first error
+	for _, b := range j.bodies {
+		if err := b.Close(); err != nil && first == nil {
+			first = fmt.Errorf("close a part: %w", err)
+		}
+	}
+	return first
+}
