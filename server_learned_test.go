@@ -3,6 +3,7 @@ package cacheproxy
 import (
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -48,7 +49,7 @@ func TestLearnFiles(t *testing.T) {
 				return w.Code, w.Body.String()
 			}
 			start := func() *Server {
-				s, err := New(cfg, Options{})
+				s, err := New(cfg, Options{Log: slog.New(slog.DiscardHandler)})
 				require.NoError(t, err)
 				return s
 			}
@@ -85,4 +86,29 @@ func TestLearnFiles(t *testing.T) {
 			require.NoError(t, s.Close())
 		})
 	}
+}
+
+// TestFilesAdded: a second host that the configuration names from now on is where
+// the links of an index that is stored already lead.
+func TestFilesAdded(t *testing.T) {
+	mirror := newTreeMirror(t)
+	mirror.publish(tree{"/demo": {[]byte(`{"name":"demo","dist":{"tarball":"https://cdn.example.org/demo-1.0.0.tgz"}}`), time.Now()}})
+	text := "hubs:\n- {name: npm, type: npm, upstream: [{server: '" + mirror.URL + "'}]%s}\n"
+	before, _ := must(t, fmt.Sprintf(text, ""))
+	before.Storage.Local.Path = t.TempDir()
+	after, _ := must(t, fmt.Sprintf(text, ", options: {files: {cdn: 'https://cdn.example.org'}}"))
+	after.Storage.Local.Path = before.Storage.Local.Path
+	s, err := New(before, Options{Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer s.Close()
+	get := func() string {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest("GET", "/npm/demo", nil))
+		return w.Body.String()
+	}
+	for range 20 { // the first of them while it is being stored
+		assert.Contains(t, get(), "https://cdn.example.org/demo-1.0.0.tgz")
+	}
+	require.NoError(t, s.Reload(after))
+	assert.Contains(t, get(), "/npm/_f/cdn/demo-1.0.0.tgz")
 }

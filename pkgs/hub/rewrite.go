@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -30,8 +33,10 @@ const editAhead = 1 << 20
 // The cache below holds what the origin sent; what edit made of it is kept
 // beside, under the digest of the original and rules, a text that differs
 // whenever edit would write something else: its version, the base of its links.
+// Where links lead by the options is added here.
 // Answers other than 200 pass as they are.
 func (o *Options) Edited(ctx context.Context, next exchange.Source, req *exchange.Request, rules string, edit Edit) (*exchange.Response, error) {
+	rules += o.places()
 	whole := req
 	if req.Head { // the length of what edit writes is known from the whole alone
 		whole = req.Clone()
@@ -74,6 +79,21 @@ func (o *Options) Edited(ctx context.Context, next exchange.Source, req *exchang
 	e.Header.Set("Etag", `"`+editTag(resp.Entry.Digest, rules)+`"`)
 	e.Key, e.Mirror, e.Requested, e.Received = req.Key, resp.Entry.Mirror, resp.Entry.Requested, resp.Entry.Received
 	return &exchange.Response{Entry: &e, Body: out.Body, Outcome: resp.Outcome}, nil
+}
+
+// places is a text that differs where other options make links lead elsewhere.
+func (o *Options) places() string {
+	var b strings.Builder
+	for _, u := range o.Mirrors {
+		b.WriteString(" " + u.Host + u.Path)
+	}
+	for _, alias := range slices.Sorted(maps.Keys(o.Files)) {
+		b.WriteString(" " + alias + "=" + o.Files[alias].Host + o.Files[alias].Path)
+	}
+	if o.Learned != nil {
+		b.WriteString(" learned")
+	}
+	return b.String()
 }
 
 // editTag is "<sha256 of the original>-<sha256 of the rules>", both shortened.
