@@ -138,7 +138,7 @@ log: {level: debug}
 	require.Error(t, err)
 	assert.Contains(t, out, "502 Bad Gateway")
 	assert.Zero(t, second.asked("/example.org/demo/@v/v1.9.0.info"))
-	out, err = machine("pipe", "GOPROXY="+d.url+"/go|"+second.url)(fetch...)
+	_, err = machine("pipe", "GOPROXY="+d.url+"/go|"+second.url)(fetch...)
 	require.Error(t, err, "it is not there either")
 	assert.Equal(t, 1, second.asked("/example.org/demo/@v/v1.9.0.info"))
 }
