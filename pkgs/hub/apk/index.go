@@ -17,6 +17,10 @@ import (
 )
 
 // learn reads an index behind the client.
+//
+// BUG: a package that was rebuilt under its name, and is asked for while the new
+// index is still being read, is answered as the index before has it: apk finds it
+// wrong, and gets the right one when it asks again.
 func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.Response) {
 	dir, base := path.Split(req.Key.Path)
 	if base != "APKINDEX.tar.gz" || resp.Entry.Status != http.StatusOK || resp.NoStore || req.Head {

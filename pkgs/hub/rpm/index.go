@@ -38,11 +38,19 @@ func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.
 			return err
 		}
 		defer plain.Close()
-		return read(plain, func(href string, f exchange.Fact) {
-			if p, ok := hub.Canonical(root + href); ok {
+		away := 0
+		err = read(plain, func(href string, f exchange.Fact) {
+			if href == "" {
+				away++
+			} else if p, ok := hub.Canonical(root + href); ok {
 				teach(p, f)
 			}
 		})
+		if away > 0 && h.opts.Log != nil {
+			// Once for each index: its digest is in repomd.xml, so it cannot be changed.
+			h.opts.Log.Warn("packages lie elsewhere, and pass the proxy by", "hub", req.Key.Hub, "key", req.Key.Path, "packages", away)
+		}
+		return err
 	})
 }
 
@@ -174,6 +182,7 @@ type file struct {
 func (f *file) local() bool { return f.href != "" && f.base == "" && !strings.Contains(f.href, "://") }
 
 // readPrimary reads primary.xml: checksum, package size and place of each package.
+// One that lies elsewhere is taught without a place.
 func readPrimary(r io.Reader, teach func(href string, f exchange.Fact)) error {
 	t := newTokens(r)
 	if err := t.root("metadata"); err != nil {
@@ -206,8 +215,12 @@ func readPrimary(r io.Reader, teach func(href string, f exchange.Fact)) error {
 				f.fact.Digest = digest(f.algorithm, e)
 			}
 		case xml.EndElement:
-			if len(t.path) == 1 && f.local() {
+			switch {
+			case len(t.path) != 1:
+			case f.local():
 				teach(f.href, f.fact)
+			case f.href != "":
+				teach("", exchange.Fact{})
 			}
 		}
 	}

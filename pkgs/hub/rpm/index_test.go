@@ -34,7 +34,7 @@ func TestReadPrimary(t *testing.T) {
 	}{
 		{name: "a package", text: head + fmt.Sprintf(pkg, strings.ToUpper(hex256), "") + "</metadata>",
 			want: map[string]exchange.Fact{"Packages/d/demo^1.rpm": fact(12, "sha256:"+hex256)}},
-		{name: "elsewhere", text: head + fmt.Sprintf(pkg, hex256, `xml:base="http://other.example.org/" `) + "</metadata>", want: map[string]exchange.Fact{}},
+		{name: "elsewhere", text: head + fmt.Sprintf(pkg, hex256, `xml:base="http://other.example.org/" `) + "</metadata>", want: map[string]exchange.Fact{"": {}}},
 		{name: "unknown checksum", text: head + fmt.Sprintf(pkg, "beef", "") + "</metadata>",
 			want: map[string]exchange.Fact{"Packages/d/demo^1.rpm": fact(12, "")}},
 		{name: "cut", text: head + fmt.Sprintf(pkg, hex256, ""), bad: true},
