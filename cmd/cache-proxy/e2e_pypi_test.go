@@ -39,10 +39,12 @@ func testPyPIForm(t *testing.T, p program, json bool) {
 		demo = "/packages/ab/demo_hub-1.0+local-py3-none-any.whl"
 		dep  = "/aa/dep.hub-2.0-py3-none-any.whl"
 		lazy = "/packages/lazy_hub-3.0-py3-none-any.whl"
+		far  = "/packages/far_hub-4.0-py3-none-any.whl"
 	)
 	putWheel(t, "demo-hub", "1.0+local", "dep-hub>=2", true, www, demo)
 	putWheel(t, "dep-hub", "2.0", "", true, second, dep)
 	putWheel(t, "lazy-hub", "3.0", "demo-hub", false, www, lazy)
+	putWheel(t, "far-hub", "4.0", "lazy-hub", false, www, far)
 	page := func(name, link, file string, metadata bool) {
 		sum := func(name string) string {
 			content, err := os.ReadFile(name)
@@ -69,6 +71,7 @@ func testPyPIForm(t *testing.T, p program, json bool) {
 	page("demo-hub", "../.."+strings.ReplaceAll(demo, "+", "%2B"), filepath.Join(www, demo), true)
 	page("dep-hub", files.url+dep, filepath.Join(second, dep), true)
 	page("lazy-hub", b.url+lazy, filepath.Join(www, lazy), false)
+	page("far-hub", a.url+far, filepath.Join(www, far), false)
 	for _, m := range []*mirror{a, b} {
 		m.files = byAccept(m.files, www)
 	}
@@ -110,6 +113,7 @@ log: {level: debug}
 	assert.Regexp(t, `path=/pypi`+lazy+` .*status=206`, d.log.tail(), "the end of the wheel alone")
 	assert.Equal(t, 1, files.asked(dep))
 	d.noTemporary()
+	t.Run("uv", func(t *testing.T) { testUV(t, d, www, far) })
 
 	a.stop()
 	b.stop()
@@ -121,6 +125,28 @@ log: {level: debug}
 	if json {
 		assert.Equal(t, "application/vnd.pypi.simple.v1+json", resp.Header.Get("Content-Type"))
 	}
+}
+
+// testUV: uv, which resolves by the ends of wheels where an index has no metadata
+// of them, and then installs them whole.
+func testUV(t *testing.T, d *daemon, www, far string) {
+	need(t, "uv", "python3")
+	home := t.TempDir()
+	install := func(extra ...string) string {
+		args := append([]string{"pip", "install", "--no-config", "--no-cache", "--no-python-downloads", "--python", "python3", "--default-index", d.url + "/pypi/simple/",
+			"--target", filepath.Join(home, "target")}, extra...)
+		return must(t, home, []string{"UV_HTTP_RETRIES=0"}, "uv", args...)
+	}
+	out := install("--dry-run", "Far.Hub")
+	for _, name := range []string{"far-hub==4.0", "lazy-hub==3.0", "demo-hub==1.0+local", "dep-hub==2.0"} {
+		assert.Contains(t, out, name)
+	}
+	assert.Regexp(t, `path=/pypi`+far+` .*status=206`, d.log.tail(), "the end of the wheel alone")
+	install("far-hub")
+	payload, err := os.ReadFile(filepath.Join(home, "target", "far_hub", "payload"))
+	require.NoError(t, err)
+	assert.Equal(t, proxytest.Random(int64(len(payload)), 3).Bytes(), payload)
+	assert.Len(t, payload, 1<<20)
 }
 
 // byAccept serves the pages that there are as JSON to those who ask for it.
