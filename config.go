@@ -223,6 +223,11 @@ type LocalStorage struct {
 	// proved before their first use after an unclean stop. strict: synced before
 	// they are published. Default lazy.
 	Durability Durability `yaml:"durability"`
+
+	// Small objects that are asked for again and again are answered from memory,
+	// without the file being looked at for up to two seconds. This is how much of it;
+	// 0: none. Default 128MiB.
+	Memory Size `yaml:"memory"`
 }
 
 // Accel lets a web server in front send stored files itself.

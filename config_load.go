@@ -114,6 +114,7 @@ func defaults() *Config {
 				MaxSize:    Space{Percent: 80},
 				MinFree:    Space{Percent: 5},
 				Durability: Lazy,
+				Memory:     128 << 20,
 			},
 		},
 		Race: Race{

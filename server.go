@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/cache"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/front"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/disk"
@@ -48,6 +50,8 @@ type Options struct {
 
 	Level *slog.LevelVar // of Log: each configuration in force sets it to log.level; nil: it stays
 	File  string         // whose change makes Run read the configuration again; "": none
+
+	changing func(exchange.Key) (done func()) // what the store tells of
 }
 
 // A Server is the whole proxy: it builds the parts that a configuration asks
@@ -56,7 +60,9 @@ type Options struct {
 type Server struct {
 	options  Options // with defaults
 	log      *slog.Logger
-	via      string // this process in Via
+	via      string                      // this process in Via
+	epochs   *front.Epochs               // of the store
+	hot      atomic.Pointer[front.Table] // of the current revision; nil: it has none
 	store    closingStore
 	ledger   *ledger.Ledger
 	cache    *cache.Cache
@@ -92,7 +98,9 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	if o.Version == "" {
 		o.Version = "devel"
 	}
-	s := &Server{options: o, log: o.Log, via: "cache-proxy-" + instance(), connections: newConnections(), notifier: newNotifier()}
+	epochs := front.NewEpochs()
+	o.changing = epochs.Changing
+	s := &Server{options: o, log: o.Log, epochs: epochs, via: "cache-proxy-" + instance(), connections: newConnections(), notifier: newNotifier()}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -200,6 +208,7 @@ func openDisk(cfg *Config, o Options) (closingStore, error) {
 		MaxSize:          disk.Size{Bytes: int64(c.MaxSize.Bytes), Percent: c.MaxSize.Percent},
 		MinFree:          disk.Size{Bytes: int64(c.MinFree.Bytes), Percent: c.MinFree.Percent},
 		Strict:           c.Durability == Strict,
+		Changing:         o.changing,
 		Log:              o.Log,
 		Now:              o.Now,
 	})

@@ -63,6 +63,8 @@ func (s *Server) door(cfg *Config, old *door) *door {
 		Header:        int(l.fields),
 		Fields:        l.lines,
 		HeaderTimeout: l.header,
+		Ready:         &s.hot,
+		IdleTimeout:   l.idle,
 		Log:           s.log,
 	})
 	d.front.Prepare(&d.http)
@@ -127,6 +129,9 @@ func (d *door) drain(ctx context.Context) bool {
 		return true
 	}
 	err := d.http.Shutdown(ctx)
+	if err == nil {
+		err = d.front.Drain(ctx)
+	}
 	if err != nil {
 		d.http.Close()
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/front"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/handlerctx"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/httplog"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/recover"
@@ -21,6 +22,7 @@ type revision struct {
 	config  *Config
 	hubs    []*mounted   // in the configuration's order
 	handler http.Handler // of all requests
+	hot     *front.Table // answers that are ready under it; nil: none are kept
 	door    *door        // that new connections come in by
 	tls     *security    // of inlets that speak it; nil: none does
 	holders atomic.Int64 // requests, and one while it is current; 0: over
@@ -74,6 +76,7 @@ func (s *Server) revise(cfg *Config) (_ *revision, err error) {
 		r.number = old.number + 1
 	}
 	r.holders.Store(1)
+	r.hot = s.newTable(cfg)
 	defer func() {
 		if err != nil {
 			r.end()
@@ -94,7 +97,7 @@ func (s *Server) revise(cfg *Config) (_ *revision, err error) {
 			return nil, err
 		}
 		r.hubs = append(r.hubs, m)
-		routes.add(s.target(cfg, m))
+		routes.add(s.target(cfg, m, r.hot))
 	}
 	routes.none = s.nowhere(cfg)
 	var h http.Handler = http.HandlerFunc(dispatch)
@@ -124,7 +127,9 @@ func (s *Server) begin(r *revision) {
 			r.door.open()
 		}
 	}
-	if old := s.current.Swap(r); old != nil {
+	old := s.current.Swap(r)
+	s.hot.Store(r.hot) // before it, requests under r published for nobody yet
+	if old != nil {
 		old.drop()
 	}
 	if before != nil && before != r.door {

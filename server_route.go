@@ -12,6 +12,7 @@ import (
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/edge"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/front"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/handlerctx"
 )
@@ -102,10 +103,13 @@ type target struct {
 
 // target makes the handlers of a hub. Between the edge and what is mounted is the
 // place of whatever a configuration puts before hubs.
-func (s *Server) target(cfg *Config, m *mounted) *target {
+func (s *Server) target(cfg *Config, m *mounted, table *front.Table) *target {
 	options := s.edge(cfg)
 	options.Hub, options.Source, options.Note = m.hub, m.source, note
 	options.Counter = s.operators.counts.Hub(m.config.Name)
+	if table != nil {
+		options.Hot = s.newHot(cfg, m, table, options.Counter)
+	}
 	options.Poster, _ = m.module.(hub.Poster)
 	options.Refuser, _ = m.module.(hub.Refuser)
 	options.Carrier, _ = m.module.(hub.Carrier)

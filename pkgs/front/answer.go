@@ -56,13 +56,9 @@ func (c *conn) answer(b []byte) (bool, error) {
 	}
 	buf := heads.Get().(*[]byte)
 	defer heads.Put(buf)
-	sent := r.Hit.Sent
+	sent := r.sent
 	a := Answer{Ready: r, Head: h.isHEAD, Started: wall}
-	var id *string
-	if sent != nil {
-		id = &a.RequestID
-	}
-	head, fresh := r.appendHead((*buf)[:0], now, f.stamp(wall), id)
+	head, fresh := r.appendHead((*buf)[:0], now, f.stamp(wall), &a)
 	if *buf = head; !fresh {
 		return false, nil
 	}
@@ -89,7 +85,7 @@ func (c *conn) answer(b []byte) (bool, error) {
 	f.answered.add(c, 1)
 	if sent != nil {
 		if a.Complete = err == nil; !h.isHEAD && a.Complete {
-			a.Bytes = r.entry.Size
+			a.Bytes = r.Entry.Size
 		}
 		if c.client == "" {
 			c.client = remote(c.Conn)

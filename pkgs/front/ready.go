@@ -37,6 +37,7 @@ type Hit struct {
 // An Answer is one response of the front's own.
 type Answer struct {
 	Ready     *Ready
+	Outcome   exchange.Outcome
 	Client    string // address and port
 	RequestID string
 	Head      bool // of a HEAD
@@ -48,13 +49,14 @@ type Answer struct {
 // A Ready is a whole response, which needs but its times filled in. It does not
 // change.
 type Ready struct {
-	Hit Hit // but for Response.Body, which is closed
+	Target string // of the request: path and query
+	Entry  *exchange.Entry
 
-	target, host, accept string // of the request
-	hash                 uint64
-	token                token
+	host, accept string // of the request
+	hash         uint64
+	token        token
+	sent         func(*Answer)
 
-	entry    *exchange.Entry
 	policy   freshness.Policy
 	outcome  exchange.Outcome
 	parts    []part
@@ -191,24 +193,26 @@ func (r *Ready) render(h http.Header) bool {
 }
 
 // appendHead appends the head as it is now, and says whether the entry is still fresh.
-func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, id *string) ([]byte, bool) {
-	verdict, left := r.policy.Judge(r.entry.Received, now)
+func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, a *Answer) ([]byte, bool) {
+	verdict, left := r.policy.Judge(r.Entry.Received, now)
 	if verdict != freshness.Fresh || (left != freshness.Forever) != r.outcome.HasTTL {
 		return b, false
 	}
+	a.Outcome = r.outcome
+	a.Outcome.TTL = left
 	for i := range r.parts {
 		p := &r.parts[i]
 		b = append(b, p.text...)
 		switch p.then {
 		case age:
-			b = strconv.AppendInt(b, int64(freshness.Age(r.entry.Header, r.entry.Requested, r.entry.Received, now).Seconds()), 10)
+			b = strconv.AppendInt(b, int64(freshness.Age(r.Entry.Header, r.Entry.Requested, r.Entry.Received, now).Seconds()), 10)
 		case ttl:
 			b = strconv.AppendInt(b, int64(left/time.Second), 10)
 		case requestID:
 			from := len(b)
 			b = strconv.AppendUint(b, rand.Uint64(), 36)
-			if id != nil {
-				*id = string(b[from:])
+			if r.sent != nil {
+				a.RequestID = string(b[from:])
 			}
 		case date:
 			b = append(b, stamp...)

@@ -76,7 +76,7 @@ func (t *Table) lookup(target, host, accept []byte) *Ready {
 	hash := maphash.Bytes(t.seed, target)
 	set := &t.sets[hash%sets]
 	for i := range set {
-		if r := set[i].Load(); r != nil && r.hash == hash && r.target == string(target) && r.host == string(host) && r.accept == string(accept) {
+		if r := set[i].Load(); r != nil && r.hash == hash && r.Target == string(target) && r.host == string(host) && r.accept == string(accept) {
 			return r
 		}
 	}
@@ -101,10 +101,10 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 		return
 	}
 	r := &Ready{
-		Hit: h, target: h.Request.RequestURI, host: h.Request.Host, token: token,
-		entry: e, policy: req.Policy, outcome: resp.Outcome,
+		Target: h.Request.RequestURI, host: h.Request.Host, token: token, sent: h.Sent,
+		Entry: e, policy: req.Policy, outcome: resp.Outcome,
 	}
-	r.hash = maphash.String(t.seed, r.target)
+	r.hash = maphash.String(t.seed, r.Target)
 	if door := &t.doors[r.hash>>32%doors]; door.Load() != uint32(r.hash) {
 		door.Store(uint32(r.hash))
 		return
@@ -117,7 +117,7 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 		return
 	}
 	r.identity = identity{info, e.Size}
-	if old := t.lookup([]byte(r.target), []byte(r.host), []byte(r.accept)); old != nil && old.identity.same(r.identity) {
+	if old := t.lookup([]byte(r.Target), []byte(r.host), []byte(r.accept)); old != nil && old.identity.same(r.identity) {
 		r.body = old.body
 	} else if r.body, err = read(file, e.Size); err != nil {
 		return
@@ -125,7 +125,6 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 	if !r.render(h.Header) {
 		return
 	}
-	r.Hit.Header = nil
 	r.cost = fixed + e.Size
 	now := t.options.Now()
 	r.soft, r.hard = now.Add(lifetime), now.Add(2*lifetime)
@@ -154,7 +153,7 @@ func (t *Table) put(r *Ready) {
 		switch {
 		case old == nil:
 			is = 3
-		case old.hash == r.hash && old.target == r.target && old.host == r.host && old.accept == r.accept:
+		case old.hash == r.hash && old.Target == r.Target && old.host == r.host && old.accept == r.accept:
 			is = 4
 		case !old.used.Swap(false):
 			is = 2

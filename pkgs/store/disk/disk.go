@@ -51,6 +51,11 @@ type Options struct {
 	// return. Otherwise that happens in groups within a second.
 	Strict bool
 
+	// Changing is called before what a key leads to changes here, and what it returns
+	// behind that, whatever came of it. Eviction is no such change: the content was
+	// right. nil: nobody wants to know.
+	Changing func(exchange.Key) (done func())
+
 	Log *slog.Logger     // nil discards
 	Now func() time.Time // of access times; nil is time.Now
 
@@ -67,6 +72,7 @@ type Store struct {
 	lock    *os.File
 	pattern string
 	strict  bool
+	change  func(exchange.Key) (done func())
 	log     *slog.Logger
 	now     func() time.Time
 	opened  time.Time
@@ -108,6 +114,9 @@ func Open(o Options) (*Store, error) {
 	if strings.ContainsAny(o.TemporaryPattern, "/\x00") || len(o.TemporaryPattern) > maxName-32 {
 		return nil, fmt.Errorf("disk: temporary pattern %q is no file name", o.TemporaryPattern)
 	}
+	if o.Changing == nil {
+		o.Changing = func(exchange.Key) func() { return func() {} }
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -119,7 +128,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		dir: dir, pattern: o.TemporaryPattern, strict: o.Strict, log: o.Log, now: o.Now, opened: time.Now(),
+		dir: dir, pattern: o.TemporaryPattern, strict: o.Strict, change: o.Changing, log: o.Log, now: o.Now, opened: time.Now(),
 		index: newIndex(o.Now()), evictor: newEvictor(), syncer: newSyncer(),
 		parts: parts{all: map[exchange.Key]*partRecord{}},
 		seed:  maphash.MakeSeed(), closing: make(chan struct{}),

@@ -197,6 +197,7 @@ func (d *draft) Commit(ctx context.Context, e *exchange.Entry) error {
 			return fmt.Errorf("commit %v: %w", e.Key, d.err)
 		}
 	}
+	defer d.store.change(e.Key)()
 	at, err := d.store.commit(d.file, d.name, d.room.Load(), e)
 	if err != nil {
 		d.err = err // a failed sync says nothing sure of the file any more

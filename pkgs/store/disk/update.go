@@ -11,6 +11,7 @@ import (
 
 // Update implements [store.Store].
 func (s *Store) Update(ctx context.Context, e *exchange.Entry) error {
+	defer s.change(e.Key)()
 	if err := s.update(ctx, e); err != nil {
 		return fmt.Errorf("update %v: %w", e.Key, err)
 	}
@@ -57,6 +58,7 @@ func (s *Store) Delete(ctx context.Context, key exchange.Key) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	defer s.change(key)()
 	s.discardPart(s.parts.take(key))
 	name := place(key)
 	at, err := s.remove(key, name)
