@@ -44,6 +44,11 @@ func (f *flight) run(ctx context.Context, next exchange.Source, req *exchange.Re
 			ask.Resume = f.had.part
 		}
 		resp, err := next.Get(ctx, ask)
+		if err == nil && len(ask.Avoid) > 0 && absent(resp.Entry.Status) {
+			// Not all mirrors say so: there are some that were not asked (PROTOCOLS 0.12).
+			resp.Body.Close()
+			err = &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right content"}
+		}
 		if err != nil {
 			f.lost(ctx, old, err)
 			return
@@ -59,6 +64,8 @@ func (f *flight) run(ctx context.Context, next exchange.Source, req *exchange.Re
 		f.cache.log.Warn("asking another mirror", "hub", f.key.Hub, "key", f.key.Path, "mirror", resp.Entry.Mirror, "err", wrong)
 	}
 }
+
+func absent(status int) bool { return status == http.StatusNotFound || status == http.StatusGone }
 
 // maxTries is how many mirrors are asked for content that is not what it should be.
 const maxTries = 4
