@@ -78,6 +78,15 @@ func TestAdminNumbers(t *testing.T) {
 		assert.True(t, strings.Contains(metrics, "\n"+line), line)
 	}
 
+	manual, err := os.ReadFile("docs/metrics.md")
+	require.NoError(t, err)
+	for line := range strings.Lines(metrics) {
+		if name, ok := strings.CutPrefix(line, "# TYPE cache_proxy_"); ok {
+			name, _, _ = strings.Cut(name, " ")
+			assert.True(t, strings.Contains(string(manual), "`"+name+"`"), "docs/metrics.md: %s", name)
+		}
+	}
+
 	_, text := told(t, s, "/api/v1/status")
 	var st cacheproxy.Status
 	require.NoError(t, json.Unmarshal([]byte(text), &st))

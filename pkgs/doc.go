@@ -15,7 +15,8 @@
 //	front       between connections and net/http: the guard of what no two readers must see differently
 //	edge        HTTP toward clients: guard, Parse, Get, respond
 //	middleware  net/http around the edge: recover, handlerctx, httplog
-//	observe     what those who watch see: error reports
+//	observe     what those who watch see: error reports, metrics
+//	admin       HTTP toward operators, on a listener of its own
 //	proxytest   scripts for tests: what a client sees when origins misbehave
 //
 // A GET comes in through middleware to the edge, which lets the hub parse it, and
