@@ -200,7 +200,7 @@ func (e *edge) serve(out *writer, r *http.Request) {
 		e.Counter.Sent(resp.Outcome, out.sent)
 	}
 	if err == nil {
-		if e.Hot != nil && resp.Outcome.Hit {
+		if e.Hot != nil && resp.Outcome.Hit && req.Wire == nil { // what it selects by is for the cache to know
 			e.Hot.Publish(epoch, r, req, resp, out.Header())
 		}
 		resp.Body.Close()
