@@ -294,6 +294,8 @@ type Limits struct {
 	// Of those, from one address that is none of trusted-proxies. Default 256.
 	ConnectionsPerClient int `yaml:"connections-per-client"`
 
+	Fills Fills `yaml:"fills"`
+
 	ClientHeaderTimeout Duration `yaml:"client-header-timeout"` // to send a request's head. Default 10s
 	ClientIdleTimeout   Duration `yaml:"client-idle-timeout"`   // between requests. Default 75s
 	ClientWriteTimeout  Duration `yaml:"client-write-timeout"`  // without progress ends the connection. Default 60s
@@ -316,6 +318,15 @@ type Limits struct {
 	// How long requests under way may go on once the process is asked to stop.
 	// Default 30s.
 	Drain Duration `yaml:"drain"`
+}
+
+// Fills bound what is asked of mirrors at a time. What finds no room waits for it,
+// for 10 s at most: then it is a 503 with Retry-After. One that several clients
+// share counts as that of the first.
+type Fills struct {
+	All       int `yaml:"all"`        // default 256
+	PerMirror int `yaml:"per-mirror"` // default 64; those that wait for it may go to another mirror
+	PerClient int `yaml:"per-client"` // an address, as trusted-proxies say it. Default 16
 }
 
 // Log is what the process says of itself.

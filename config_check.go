@@ -301,6 +301,9 @@ func (d *decoder) limits(l *Limits) {
 		{"request-fields", int64(l.RequestFields)},
 		{"ranges", int64(l.Ranges)},
 		{"connections-per-client", int64(l.ConnectionsPerClient)},
+		{"fills.all", int64(l.Fills.All)},
+		{"fills.per-mirror", int64(l.Fills.PerMirror)},
+		{"fills.per-client", int64(l.Fills.PerClient)},
 		{"upstream-headers", int64(l.UpstreamHeaders)},
 		{"object", int64(l.Object)},
 	} {

@@ -127,6 +127,7 @@ func defaults() *Config {
 			RequestFields:         100,
 			Ranges:                16,
 			ConnectionsPerClient:  256,
+			Fills:                 Fills{All: 256, PerMirror: 64, PerClient: 16},
 			ClientHeaderTimeout:   Duration(10 * time.Second),
 			ClientIdleTimeout:     Duration(75 * time.Second),
 			ClientWriteTimeout:    Duration(60 * time.Second),

@@ -77,6 +77,7 @@ type Server struct {
 	current     atomic.Pointer[revision]
 	lines       sync.WaitGroup // those that are being closed
 	connections *connections
+	fills       fills
 	doors       doors
 	notifier    notifier
 
@@ -101,6 +102,7 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	epochs := front.NewEpochs()
 	o.changing = epochs.Changing
 	s := &Server{options: o, log: o.Log, epochs: epochs, via: "cache-proxy-" + instance(), connections: newConnections(), notifier: newNotifier()}
+	s.fills = fills{limits: func() *Fills { return &s.revision().config.Limits.Fills }, clients: map[netip.Addr]int{}}
 	defer func() {
 		if err != nil {
 			s.Close()

@@ -178,7 +178,7 @@ func (s *Server) connect(m *mounted, cfg *Config, old *mounted) error {
 			return fmt.Errorf("upstream[%d]: %w", i, err)
 		}
 	}
-	want := wanted{Options: s.upstreamOptions(cfg, c)}
+	want := wanted{perMirror: cfg.Limits.Fills.PerMirror, Options: s.upstreamOptions(cfg, c)}
 	want.Mirrors = mirrors
 	if c.Module() == HubOCI {
 		want.authorize, want.authHosts = true, c.Options.AuthHosts
@@ -196,7 +196,7 @@ func (s *Server) connect(m *mounted, cfg *Config, old *mounted) error {
 		second[db.Name] = db.URL.URL
 	}
 	for _, alias := range slices.Sorted(maps.Keys(second)) {
-		want := wanted{Options: s.upstreamOptions(cfg, c), origin: alias}
+		want := wanted{perMirror: cfg.Limits.Fills.PerMirror, Options: s.upstreamOptions(cfg, c), origin: alias}
 		want.Mirrors = []upstream.Mirror{{Server: second[alias]}}
 		l, err := s.line(want, old.line(alias))
 		if err != nil {

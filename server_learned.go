@@ -58,7 +58,7 @@ func (l *line) learned(alias string, base *url.URL, redirects *regexp.Regexp) (*
 	if known := l.second[alias]; known != nil {
 		return known, nil
 	}
-	want := wanted{Options: l.wanted.Options, origin: alias}
+	want := wanted{Options: l.wanted.Options, origin: alias, perMirror: l.perMirror}
 	want.Mirrors = []upstream.Mirror{{Server: base, Learned: true, AllowedRedirect: redirects}}
 	second, err := l.server.line(want, nil)
 	if err != nil {

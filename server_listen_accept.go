@@ -225,6 +225,8 @@ var openFiles = sync.OnceValue(func() int {
 
 // Stats are numbers of the server since it was made.
 type Stats struct {
+	Fills FillStats
+
 	Connections int // of clients, now
 
 	// Connections that were refused: because of limits.connections, because of
@@ -242,6 +244,8 @@ func (s *Server) Stats() Stats {
 	all := n.all
 	n.mu.Unlock()
 	return Stats{
+		Fills: s.fills.stats(),
+
 		Connections:   all,
 		RefusedAll:    n.refusedAll.Load(),
 		RefusedClient: n.refusedClient.Load(),

@@ -34,6 +34,7 @@ type wanted struct {
 	origin    string // of which of the hub's upstreams; "" is its mirrors
 	authorize bool   // as registries want it
 	authHosts []string
+	perMirror int // requests to a mirror at a time
 }
 
 // line is the line that is wanted: old if it is that one, else a new one that
@@ -49,8 +50,11 @@ func (s *Server) line(w wanted, old *line) (*line, error) {
 	options.Mirrors = make([]upstream.Mirror, len(w.Mirrors))
 	for i, m := range w.Mirrors {
 		m.Bucket = l.buckets[i]
-		if w.authorize {
-			m.Wrap = oci.Authorize(w.authHosts, s.options.Now)
+		m.Wrap = func(next http.RoundTripper) http.RoundTripper {
+			if w.authorize {
+				next = oci.Authorize(w.authHosts, s.options.Now)(next)
+			}
+			return bounded(next, w.perMirror)
 		}
 		options.Mirrors[i] = m
 	}
@@ -123,17 +127,23 @@ func (l *line) Get(ctx context.Context, req *exchange.Request) (*exchange.Respon
 		}
 		l = next
 	}
-	resp, err := l.group.Get(ctx, req)
+	end, err := l.server.fills.begin(ctx, req.Client.Addr)
 	if err != nil {
 		l.drop()
 		return nil, err
 	}
+	resp, err := l.group.Get(ctx, req)
+	if err != nil {
+		end()
+		l.drop()
+		return nil, err
+	}
 	held := *resp
-	held.Body = &heldBody{ReadCloser: resp.Body, drop: sync.OnceFunc(l.drop)}
+	held.Body = &heldBody{ReadCloser: resp.Body, drop: sync.OnceFunc(func() { end(); l.drop() })}
 	return &held, nil
 }
 
-// heldBody holds its line until it is closed.
+// heldBody holds its line, and its part of the room for fills, until it is closed.
 type heldBody struct {
 	io.ReadCloser
 	drop func()
