@@ -83,6 +83,9 @@ func (r *reader) readAt(p []byte, drafted bool) (int64, error) {
 		if n == len(p) {
 			err = nil
 		}
+		if errors.Is(err, os.ErrClosed) {
+			return 0, r.failure()
+		}
 		return int64(n), err
 	}
 	r.flight.mu.Lock()
@@ -92,6 +95,25 @@ func (r *reader) readAt(p []byte, drafted bool) (int64, error) {
 		return 0, errors.New("content has passed by unstored")
 	}
 	return int64(n), nil
+}
+
+// failure is why a flight has given its draft back to the store while it has
+// readers: it fails, and they must not hear of it before it has left the table.
+func (r *reader) failure() error {
+	f := r.flight
+	for {
+		f.mu.Lock()
+		err, moved := f.end, f.moved
+		f.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-moved:
+		case <-r.ctx.Done():
+			return context.Cause(r.ctx)
+		}
+	}
 }
 
 // Seek sets the offset of the next read. Content before the window of a flight
