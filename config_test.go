@@ -55,7 +55,7 @@ func TestLoadMissing(t *testing.T) {
 func TestEmptyIsDefault(t *testing.T) {
 	for _, text := range []string{
 		"", "# nothing\n", "---\n", "~", "{}",
-		"upstream:\ncache:\nmisc:\nstorage:\nlimits:\nlog:\nrace:\nsentry:\nlisten:\n",
+		"upstream:\ncache:\nmisc:\nstorage:\nlimits:\nlog:\nrace:\nsentry:\nadmin:\nlisten:\n",
 		"storage: {local: }", "storage: {type: local, local: {path: , accel: , max-size: ~}}",
 	} {
 		c, warnings := must(t, text)
