@@ -33,6 +33,9 @@ func serving(t *testing.T, text string, o cacheproxy.Options) (s *cacheproxy.Ser
 	t.Helper()
 	r = &running{t: t, file: filepath.Join(t.TempDir(), "config.yaml"), dir: t.TempDir(), log: &lockedBuffer{}}
 	r.write(text)
+	if o.File != "" { // it is to be watched, wherever it is
+		o.File = r.file
+	}
 	o.Load = func() (*cacheproxy.Config, []cacheproxy.Warning, error) { return cacheproxy.Load(r.file) }
 	o.Log = r.logger()
 	cfg, _, err := o.Load()

@@ -52,6 +52,9 @@ func (b *lockedBuffer) String() string {
 	return b.Buffer.String()
 }
 
+// logged is how often the log has said something.
+func (r *running) logged(text string) int { return strings.Count(r.log.String(), text) }
+
 func (r *running) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r.log, nil)) }
 
 // run starts a server with configuration text.

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -183,4 +184,53 @@ func TestAdminPortTaken(t *testing.T) {
 	var exit *exec.ExitError
 	require.ErrorAs(t, cmd.Wait(), &exit)
 	assert.Equal(t, exitFailed, exit.ExitCode())
+}
+
+// TestSystemd: sockets that systemd has opened are served, whatever the
+// configuration says of addresses, and it is told how the process fares.
+func TestSystemd(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	file, err := l.(*net.TCPListener).File()
+	require.NoError(t, err)
+	l.Close()
+	name := filepath.Join(t.TempDir(), "notify")
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	require.NoError(t, err)
+	defer notify.Close()
+	told := func(want string) {
+		t.Helper()
+		buf := make([]byte, 1024)
+		for {
+			require.NoError(t, notify.SetReadDeadline(time.Now().Add(10*time.Second)))
+			n, err := notify.Read(buf)
+			require.NoError(t, err, want)
+			if string(buf[:n]) == want {
+				return
+			}
+		}
+	}
+	config := write(t, "listen: 192.0.2.1:1\n"+oneUpstream)
+	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" -config "$1"`, os.Args[0], config)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "CACHE_PROXY_RUN=1", "CONFIG=", "LOG_LEVEL=", "SENTRY_DSN=",
+		"LISTEN_FDS=1", "NOTIFY_SOCKET="+name, "WATCHDOG_USEC=200000")
+	cmd.ExtraFiles = []*os.File{file}
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	told("READY=1")
+	resp, err := http.Get("http://" + l.Addr().String() + "/-/healthz")
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, 200, resp.StatusCode)
+	told("WATCHDOG=1")
+	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
+	told("RELOADING=1")
+	told("READY=1")
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	told("STOPPING=1")
+	assert.NoError(t, cmd.Wait())
 }
