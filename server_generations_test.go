@@ -31,6 +31,8 @@ type treeFile struct {
 type treeMirror struct {
 	*httptest.Server
 
+	tags bool // answers have an ETag
+
 	mu   sync.Mutex
 	tree tree
 }
@@ -44,6 +46,9 @@ func newTreeMirror(t *testing.T) *treeMirror {
 		if !ok {
 			http.NotFound(w, r)
 			return
+		}
+		if m.tags {
+			w.Header().Set("Etag", fmt.Sprintf(`"%x"`, sha256.Sum256(f.content)))
 		}
 		http.ServeContent(w, r, "x.bin", f.modified, bytes.NewReader(f.content))
 	}))

@@ -71,3 +71,62 @@ func TestLists(t *testing.T) {
 		})
 	}
 }
+
+// TestSumsSigned: the signature of a list of checksums is the one that came with
+// it, whichever mirror has been updated first, and whichever is asked for first.
+// The list may become an older one: there is no order in it.
+func TestSumsSigned(t *testing.T) {
+	clock := &aClock{now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
+	mirrors := []*treeMirror{newTreeMirror(t), newTreeMirror(t)}
+	mirrors[0].tags, mirrors[1].tags = true, true
+	version := func(n int) (sums, signature tree) {
+		text := fmt.Sprintf("%x  a.iso\n", sha256.Sum256([]byte{byte(n)}))
+		modified := time.Date(2026, 1, 1, 0, n, 0, 0, time.UTC)
+		return tree{"/i/SHA256SUMS": {[]byte(text), modified}}, tree{"/i/SHA256SUMS.gpg": {[]byte("signature of " + text), modified}}
+	}
+	publish := func(m *treeMirror, n int) {
+		sums, signature := version(n)
+		m.publish(sums)
+		m.publish(signature)
+	}
+	publish(mirrors[0], 1)
+	publish(mirrors[1], 1)
+	s := generationsServer(t, clock, "name: x, cache: {timeout: 30s}", mirrors...)
+	clients := 0
+	pair := func() string {
+		clients++
+		get := func(name string) string {
+			r, w := httptest.NewRequest("GET", "/x/i/"+name, nil), httptest.NewRecorder()
+			r.RemoteAddr = fmt.Sprintf("192.0.2.%d:1", clients%200+1)
+			s.ServeHTTP(w, r)
+			require.Equal(t, 200, w.Code, name)
+			return w.Body.String()
+		}
+		names := []string{"SHA256SUMS", "SHA256SUMS.gpg"}
+		if clients%2 == 0 {
+			names[0], names[1] = names[1], names[0]
+		}
+		got := map[string]string{}
+		for _, name := range names {
+			got[name] = get(name)
+		}
+		require.Equal(t, "signature of "+got["SHA256SUMS"], got["SHA256SUMS.gpg"])
+		return got["SHA256SUMS"]
+	}
+	first := pair()
+	for n := 2; n < 8; n++ {
+		for _, m := range mirrors {
+			sums, signature := version(n)
+			m.publish(sums)
+			clock.pass(stale)
+			pair()
+			m.publish(signature)
+			clock.pass(stale)
+			pair()
+		}
+	}
+	assert.NotEqual(t, first, pair())
+	publish(mirrors[0], 1)
+	publish(mirrors[1], 1)
+	assert.Eventually(t, func() bool { clock.pass(stale); return pair() == first }, 5*time.Second, time.Millisecond)
+}

@@ -22,8 +22,10 @@ type Format struct {
 	// false for a path that is no root.
 	Companions func(root string) (paths []string, ok bool)
 
-	// Read reads a root. Nil: it says nothing, and its order is its Last-Modified.
-	Read func(root string, content io.Reader) (*Root, error)
+	// Read reads a root. Nil: it says nothing, and its order is its Last-Modified,
+	// unless Unordered says that it has none: then any may follow any other.
+	Read      func(root string, content io.Reader) (*Root, error)
+	Unordered bool
 
 	// Agrees says whether a companion is of the root, as far as its content tells.
 	// Nil: it does not.
@@ -363,7 +365,7 @@ func (g *Generations) parse(e *exchange.Entry, content io.Reader) (*Root, error)
 		return g.format.Read(e.Key.Path, content)
 	}
 	root := &Root{}
-	if t, err := http.ParseTime(e.Header.Get("Last-Modified")); err == nil {
+	if t, err := http.ParseTime(e.Header.Get("Last-Modified")); err == nil && !g.format.Unordered {
 		root.Order = t.Unix()
 	}
 	return root, nil

@@ -11,7 +11,8 @@
 //
 // A hub reads no clock, opens no file, keeps no entry and asks no mirror. This
 // one looks into two kinds of content only: checksum files, which teach what the
-// files beside them must be, and listings with absolute links.
+// files beside them must be, and whose signatures come with them, and listings
+// with absolute links.
 package files
 
 import (
@@ -37,17 +38,26 @@ type Options struct {
 
 // A Hub is one plain tree. It is safe for concurrent use.
 type Hub struct {
-	opts  Options
-	links *hub.Links
+	opts        Options
+	links       *hub.Links
+	generations *hub.Generations // of checksum files; nil without a hub of its own
 }
 
-var _ hub.Hub = (*Hub)(nil)
+var (
+	_ hub.Hub        = (*Hub)(nil)
+	_ hub.Gatekeeper = (*Hub)(nil)
+)
 
 // New makes a hub.
 func New(opts Options) *Hub {
 	h := &Hub{opts: opts}
 	if opts.Hub != nil {
 		h.links = hub.NewLinks(opts.Hub.Mirrors, nil)
+		h.generations = hub.NewGenerations(opts.Hub, hub.Format{
+			Companions: signatures,
+			Unordered:  true,
+			Request:    func(p string) *exchange.Request { return opts.Hub.Request(p, p, freshness.Mutable, 0) },
+		}, hub.GenerationOptions{})
 	}
 	return h
 }

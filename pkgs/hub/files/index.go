@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -20,7 +21,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		return next
 	}
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-		resp, err := next.Get(ctx, req)
+		resp, err := h.get(ctx, next, req)
 		if err != nil || resp.Entry.Status != http.StatusOK {
 			return resp, err
 		}
@@ -40,6 +41,36 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		}
 		return resp, nil
 	})
+}
+
+// Gate lets a checksum file in with its signatures.
+func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
+	if h.opts.Hub == nil {
+		return next
+	}
+	return h.generations.Gate(next, cached)
+}
+
+// get answers for a path: for a signature with the one that is of the client's
+// checksum file.
+func (h *Hub) get(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	if _, ok := signatures(req.Key.Path); ok {
+		return h.generations.Root(ctx, next, req)
+	}
+	of := strings.TrimSuffix(req.Key.Path, path.Ext(req.Key.Path))
+	if all, ok := signatures(of); ok && slices.Contains(all, req.Key.Path) {
+		return h.generations.Companion(ctx, next, req, of, false)
+	}
+	return next.Get(ctx, req)
+}
+
+// signatures are those that a list of checksums may have.
+func signatures(p string) (paths []string, ok bool) {
+	switch strings.ToLower(path.Base(p)) {
+	case "sha256sums", "sha512sums", "sha256sum.txt", "sha512sum.txt", "checksum":
+		return []string{p + ".gpg", p + ".asc", p + ".sign"}, true
+	}
+	return nil, false
 }
 
 func html(resp *exchange.Response) bool {
