@@ -117,10 +117,10 @@ func TestSumsSigned(t *testing.T) {
 	for n := 2; n < 8; n++ {
 		for _, m := range mirrors {
 			sums, signature := version(n)
-			m.publish(sums)
+			m.publish(signature) // the list last, as mirrors take roots
 			clock.pass(stale)
 			pair()
-			m.publish(signature)
+			m.publish(sums)
 			clock.pass(stale)
 			pair()
 		}

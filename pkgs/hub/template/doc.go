@@ -25,7 +25,8 @@
 //     have is a way to make a proxy fetch things.
 //
 // Parse is that table. It makes the Key, which decides what is shared, and the
-// Target, which is what mirrors are asked for: [hub.Path] gives both. Whatever else
+// Target, which is what mirrors are asked for: [hub.Path] gives both, and
+// [hub.Options.Request] makes the exchange of them. Whatever else
 // of the client's request is not put into the exchange.Request by hand does not go
 // upstream. Where a header selects a representation (Accept), reduce it to the few
 // values that matter, put that into Key.Variant, and send it in Request.Header.
@@ -38,8 +39,8 @@
 //
 //   - [hub.Options.Edited] serves and keeps the changed text. The cache below has the
 //     original, so a mended rewriter needs no purge: change the text of its rules.
-//   - [hub.Links] maps links. Never make one up from a name, never take a host from
-//     a path; what leads elsewhere stays as it is.
+//   - [hub.Links], as [hub.Options.Links] makes them, map links. Never make one up from
+//     a name, never take a host from a path; what leads elsewhere stays as it is.
 //   - Stream. [hub.CopyJSON] and the HTML reader beside it change values in place
 //     and leave every other byte alone: clients depend on order, on numbers, on
 //     fields that you have not heard of. What does not parse is an error, and so a
@@ -51,7 +52,11 @@
 // While an index passes, teach what it says: ledger.Learn reads it once, behind the
 // client, and the cache then proves content by it, whichever mirror it comes from.
 // This is what makes racing strangers safe; an ecosystem without digests races
-// only mirrors that one would trust alone.
+// only mirrors that one would trust alone. Immutable content is proved so; where
+// the name of what is listed is mutable, [hub.Lists] pins it to the list. An index
+// that names no digest of the whole file may have another proof: write it as a
+// [hash.Hash] under an algorithm of its own (package apk), give the algorithm a
+// kind in package ledger, and put it into the table hashes of server_distributions.go.
 //
 // A hub may be three things more, each an interface of package hub. Gatekeeper: an
 // answer must be judged before it is stored, or where to ask is known only from
@@ -61,8 +66,9 @@
 // what it refuses is an [*exchange.Error] of 502, as the mirror's fault.
 // [hub.Options.Stored] is what the cache has, for a comparison.
 //
-// Then make it known: a line in the table hubs of server_hubs.go, options of its own
-// in HubOptions of config_hubs.go with the tag hub, and in config.yaml.
+// Then make it known: a line in the table hubs of server_hubs.go; its name in the tag
+// hub of those options of HubOptions (config_hubs.go) that it reads, and beside them
+// in config.yaml, where a test looks for it, and in the README's table.
 //
 // Tests, in the order in which they find mistakes: hubtest.Run with one Sample of each
 // path class; a table of paths and classes; a fuzz test of Parse and of whatever

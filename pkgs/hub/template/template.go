@@ -49,16 +49,15 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	if req, ok := h.hub.File(path, target, ""); ok {
 		return req, nil
 	}
-	req := &exchange.Request{Key: exchange.Key{Hub: h.hub.Name, Path: path}, Target: target}
 	if name, ok := strings.CutPrefix(path, indexPrefix); ok && name != "" && !strings.Contains(name, "/") {
+		req := h.hub.Request(path, target, freshness.Mutable, ttl)
 		req.Package = name
-		req.Policy = h.hub.Policies.For(path, freshness.Mutable, ttl)
-	} else if rest, ok := strings.CutPrefix(path, filesPrefix); ok && rest != "" && !strings.HasSuffix(rest, "/") {
-		req.Policy = h.hub.Policies.For(path, freshness.Immutable, 0)
-	} else {
-		return nil, fmt.Errorf("%s: no such path: %w", path, fs.ErrNotExist)
+		return req, nil
 	}
-	return req, nil
+	if rest, ok := strings.CutPrefix(path, filesPrefix); ok && rest != "" && !strings.HasSuffix(rest, "/") {
+		return h.hub.Request(path, target, freshness.Immutable, 0), nil
+	}
+	return nil, fmt.Errorf("%s: no such path: %w", path, fs.ErrNotExist)
 }
 
 // Rewrite leads the links of indexes to the hub, and learns their digests.
