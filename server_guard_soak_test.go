@@ -22,7 +22,7 @@ import (
 // B24 by the clock: 500 clients that send a byte a second, and 500 that take one,
 // for 20 s; a good client's 99th percentile stays below 200 ms.
 func TestSlowlorisSoak(t *testing.T) {
-	origin, dial := guarded(t, "")
+	origin, dial := guarded(t, "limits: {connections-per-client: 2000}") // all of them come from one address
 	origin.Reply("GET", "/large", proxytest.Reply{Body: proxytest.Random(16<<20, 1)})
 	origin.Reply("GET", "/small", proxytest.Reply{Body: proxytest.Random(1000, 2)})
 	end := time.Now().Add(20 * time.Second)

@@ -1,9 +1,11 @@
 package cacheproxy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -20,6 +22,7 @@ type connections struct {
 	clients map[netip.Addr]int // guarded by mu; clients without connections are not in it
 
 	refusedAll, refusedClient, refusedFiles atomic.Int64
+	warned                                  atomic.Int64 // when people were last told to look, in Unix seconds
 
 	lingering chan struct{} // a token for each refused connection that is still read
 	spare     *os.File      // a descriptor to give up when there is none left; owned by who holds spareMu
@@ -42,7 +45,7 @@ func (s *Server) accept(p *inlet) error {
 		case errors.Is(err, net.ErrClosed):
 			return nil
 		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
-			s.log.Warn("no descriptor left for a connection", "addr", p.Addr().String(), "err", err)
+			s.log.Log(context.Background(), s.connections.concern(), "no descriptor left for a connection", "addr", p.Addr().String(), "err", err)
 			if s.connections.shed(p) {
 				continue
 			}
@@ -52,6 +55,15 @@ func (s *Server) accept(p *inlet) error {
 		pause = min(max(5*time.Millisecond, 2*pause), 200*time.Millisecond)
 		time.Sleep(pause)
 	}
+}
+
+// concern is the level of something that a person should look at, but not once a connection.
+func (n *connections) concern() slog.Level {
+	now, last := time.Now().Unix(), n.warned.Load()
+	if now-last >= 60 && n.warned.CompareAndSwap(last, now) {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }
 
 func temporary(err error) bool {

@@ -173,7 +173,8 @@ func testDrain(t *testing.T, p program) {
 	assert.Empty(t, d.temporary())
 }
 
-// testHangup: SIGHUP ends neither the process nor what it is at.
+// testHangup: SIGHUP reads the configuration again, and ends neither the process
+// nor what it is at.
 func testHangup(t *testing.T, p program) {
 	dir := t.TempDir()
 	www := filepath.Join(dir, "www")
@@ -185,7 +186,7 @@ func testHangup(t *testing.T, p program) {
 
 	rest := begin(t, d, "/big.deb", bigSize)
 	d.signal(syscall.SIGHUP)
-	d.log.await(t, "signal=hangup")
+	d.log.await(t, "revision=2")
 	resp, _ := d.mustGet("/-/healthz")
 	assert.Equal(t, http.StatusOK, resp.StatusCode)
 	close(release)
