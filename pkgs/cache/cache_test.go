@@ -108,7 +108,6 @@ type bench struct {
 	store store.Store
 	cache *cache.Cache
 	src   exchange.Source
-	root  string // of a store on disk
 }
 
 func start(t *testing.T, s store.Store) *bench {

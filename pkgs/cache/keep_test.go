@@ -5,13 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/sha512"
-	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -23,7 +21,8 @@ import (
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/cache"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/disk"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/mem"
 )
 
 var errCut = errors.New("the connection was cut")
@@ -148,19 +147,62 @@ func (b *rangedBody) CopyParts(_ context.Context, w io.WriterAt, arrived func(of
 
 const mib = 1 << 20
 
-// resumes runs a test with a cache over a disk.
+// eight is 8 MiB of content, which is not changed.
+var eight = sync.OnceValue(func() []byte { return random(8 * mib) })
+
+// A keeping store is one in memory that tells what is noted of its drafts.
+type keepingStore struct {
+	mem.Store
+	mu    sync.Mutex
+	noted []exchange.Span // newest
+	fails bool            // drafts cannot be read
+}
+
+type keepingDraft struct {
+	store.Keeper
+	store *keepingStore
+}
+
+func (s *keepingStore) Draft(ctx context.Context, size int64) (store.Draft, error) {
+	d, err := s.Store.Draft(ctx, size)
+	if err != nil {
+		return nil, err
+	}
+	return &keepingDraft{d.(store.Keeper), s}, nil
+}
+
+func (s *keepingStore) Resume(ctx context.Context, key exchange.Key) (store.Keeper, *exchange.Part, []byte, error) {
+	d, part, note, err := s.Store.Resume(ctx, key)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return &keepingDraft{d, s}, part, note, nil
+}
+
+func (d *keepingDraft) Keep(part *exchange.Part, note []byte) {
+	d.store.mu.Lock()
+	d.store.noted = nil
+	if part != nil {
+		d.store.noted = part.Have
+	}
+	d.store.mu.Unlock()
+	d.Keeper.Keep(part, note)
+}
+
+func (d *keepingDraft) ReadAt(p []byte, off int64) (int, error) {
+	if d.store.fails && off >= mib {
+		return 0, errors.New("input/output error")
+	}
+	return d.Keeper.ReadAt(p, off)
+}
+
+// resumes runs a test with a cache over a store that keeps parts.
 func resumes(t *testing.T, name string, f func(t *testing.T, b *bench, s *rangedSource)) {
 	t.Run(name, func(t *testing.T) {
-		t.Parallel()
-		root := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
-			d, err := disk.Open(disk.Options{Root: root})
-			require.NoError(t, err)
-			defer d.Close()
-			b := start(t, d)
-			b.root = root
+			b := start(t, new(keepingStore))
 			defer b.cache.Close(t.Context())
-			s := &rangedSource{content: random(8 * mib), etag: `"v1"`, mirror: "http://m"}
+			s := &rangedSource{content: eight(), etag: `"v1"`, mirror: "http://m"}
 			b.set(s.reply)
 			f(t, b, s)
 		})
@@ -325,7 +367,8 @@ func TestResume(t *testing.T) { // F1, F10, F18
 		resp, err := b.src.Get(t.Context(), request("/a"))
 		require.NoError(t, err)
 		resp.Body.Close()
-		assert.Zero(t, b.store.(*disk.Store).Stats().Parts)
+		_, _, _, err = b.store.(store.Resumer).Resume(t.Context(), request("/a").Key)
+		assert.ErrorIs(t, err, fs.ErrNotExist)
 	})
 	resumes(t, "what somebody else has changed on its way begins anew", func(t *testing.T, b *bench, s *rangedSource) {
 		s.cut = 3 * mib
@@ -395,19 +438,12 @@ func TestResume(t *testing.T) { // F1, F10, F18
 		s.cut = 3 * mib
 		b.broken(t, request("/a"))
 		s.cut = 0
-		b.set(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-			names, err := filepath.Glob(filepath.Join(b.root, ".temp", "*"))
-			require.NoError(t, err)
-			for _, name := range names {
-				require.NoError(t, os.Truncate(name, mib))
-			}
-			return s.reply(ctx, req)
-		})
+		b.store.(*keepingStore).fails = true
 		req := request("/a")
 		sum := sha512.Sum512(s.content) // for which all has to be read again
 		req.Digest = exchange.NewDigest("sha512", sum[:])
 		b.broken(t, req)
-		b.set(s.reply)
+		b.store.(*keepingStore).fails = false
 		got, _ := b.get(t, req)
 		assert.True(t, bytes.Equal(s.content, got))
 		assert.Nil(t, b.last().Resume)
@@ -424,17 +460,14 @@ func TestResume(t *testing.T) { // F1, F10, F18
 		resp.Body.Close()
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		assert.EqualValues(t, 1, b.store.(*disk.Store).Stats().Parts)
+		assert.EqualValues(t, 1, b.cache.Stats().Kept)
 		resp, err = b.src.Get(t.Context(), request("/a"))
 		require.NoError(t, err)
 		resp.Body.Close()
 		assert.Equal(t, []exchange.Span{{From: 0, To: 3 * mib}}, b.last().Resume.Have)
 	})
 	resumes(t, "no room for the rest", func(t *testing.T, b *bench, s *rangedSource) { // F22
-		root := t.TempDir()
-		d, err := disk.Open(disk.Options{Root: root, MaxSize: disk.Size{Bytes: 16 * mib}})
-		require.NoError(t, err)
-		defer d.Close()
+		d := &mem.Store{Limit: 16 * mib}
 		c, err := cache.New(cache.Options{Store: d, Log: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
 		defer c.Close(t.Context())
@@ -458,20 +491,12 @@ func TestTransferIsNoted(t *testing.T) { // F25
 	for _, parts := range []bool{false, true} {
 		resumes(t, map[bool]string{false: "in order", true: "in parts"}[parts], func(t *testing.T, b *bench, s *rangedSource) {
 			s.parts = parts
-			noted := func() int64 {
+			noted := func() (n int64) {
 				synctest.Wait()
-				names, err := filepath.Glob(filepath.Join(b.root, ".temp", "*.part"))
-				require.NoError(t, err)
-				if len(names) == 0 {
-					return 0
-				}
-				text, err := os.ReadFile(names[0])
-				require.NoError(t, err)
-				_, text, _ = bytes.Cut(text, []byte(" "))
-				var record struct{ Have []exchange.Span }
-				require.NoError(t, json.Unmarshal(text, &record))
-				n := int64(0)
-				for _, h := range record.Have {
+				k := b.store.(*keepingStore)
+				k.mu.Lock()
+				defer k.mu.Unlock()
+				for _, h := range k.noted {
 					n += h.To - h.From
 				}
 				return n
@@ -487,19 +512,19 @@ func TestTransferIsNoted(t *testing.T) { // F25
 			assert.LessOrEqual(t, noted(), int64(6*mib))
 			_, err = io.Copy(io.Discard, resp.Body)
 			require.NoError(t, err)
-			assert.Zero(t, noted(), "there is nothing to go on with")
+			synctest.Wait()
+			_, _, _, err = b.store.(store.Resumer).Resume(t.Context(), request("/a").Key)
+			assert.ErrorIs(t, err, fs.ErrNotExist, "there is nothing to go on with")
 		})
 	}
 }
 
-// A daemon that stops leaves what its transfers have brought to the next one.
-func TestResumeAfterRestart(t *testing.T) { // F34
-	root := t.TempDir()
+// A cache that is closed leaves what its transfers have brought to the next one.
+func TestResumeAfterClose(t *testing.T) { // F34
 	synctest.Test(t, func(t *testing.T) {
-		d, err := disk.Open(disk.Options{Root: root})
-		require.NoError(t, err)
+		d := new(mem.Store)
 		b := start(t, d)
-		s := &rangedSource{content: random(8 * mib), etag: `"v1"`, mirror: "http://m", cut: 5 * mib, block: make(chan struct{})}
+		s := &rangedSource{content: eight(), etag: `"v1"`, mirror: "http://m", cut: 5 * mib, block: make(chan struct{})}
 		b.set(s.reply)
 		resp, err := b.src.Get(t.Context(), request("/a"))
 		require.NoError(t, err)
@@ -511,11 +536,7 @@ func TestResumeAfterRestart(t *testing.T) { // F34
 		_, err = io.ReadAll(resp.Body)
 		require.Error(t, err)
 		require.NoError(t, resp.Body.Close())
-		require.NoError(t, d.Close())
 
-		d, err = disk.Open(disk.Options{Root: root})
-		require.NoError(t, err)
-		defer d.Close()
 		b = start(t, d)
 		defer b.cache.Close(t.Context())
 		s.block, s.cut = nil, 0

@@ -27,7 +27,8 @@ type Store struct {
 
 	mu      sync.Mutex
 	entries map[exchange.Key]item // guarded by mu
-	used    int64                 // guarded by mu; bytes of entries and of drafts
+	parts   map[exchange.Key]part // guarded by mu
+	used    int64                 // guarded by mu; bytes of entries, parts and drafts
 }
 
 type item struct {
@@ -88,6 +89,7 @@ func (s *Store) Delete(ctx context.Context, key exchange.Key) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dropPart(key)
 	s.used -= int64(len(s.entries[key].content))
 	delete(s.entries, key)
 	return nil
@@ -123,6 +125,7 @@ type draft struct {
 	mu        sync.RWMutex
 	content   []byte // guarded by mu
 	room      int64  // guarded by mu; reserved
+	kept      kept   // guarded by mu
 	err       error  // guarded by mu; of the first write that failed
 	committed bool   // guarded by mu
 	closed    bool   // guarded by mu
@@ -136,6 +139,12 @@ func (d *draft) reserve(n int64) error {
 	s := d.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for key := range s.parts {
+		if s.Limit <= 0 || s.used+n-d.room <= s.Limit {
+			break
+		}
+		s.dropPart(key)
+	}
 	if s.Limit > 0 && s.used+n-d.room > s.Limit {
 		return store.ErrFull
 	}
@@ -196,6 +205,7 @@ func (d *draft) Commit(ctx context.Context, e *exchange.Entry) error {
 	if s.entries == nil {
 		s.entries = map[exchange.Key]item{}
 	}
+	s.dropPart(e.Key)
 	s.used += e.Size - d.room - int64(len(s.entries[e.Key].content))
 	s.entries[e.Key] = item{e, d.content}
 	return nil
@@ -209,10 +219,15 @@ func (d *draft) Close() error {
 		return nil
 	}
 	d.closed = true
-	if !d.committed {
-		d.store.mu.Lock()
-		d.store.used -= d.room
-		d.store.mu.Unlock()
+	if d.committed {
+		return nil
 	}
+	d.store.mu.Lock()
+	defer d.store.mu.Unlock()
+	if p := d.kept.part; p != nil && len(p.Have) > 0 && d.err == nil {
+		d.store.leave(d)
+		return nil
+	}
+	d.store.used -= d.room
 	return nil
 }
