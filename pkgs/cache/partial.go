@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -84,6 +85,76 @@ func (c *Cache) part(ctx context.Context, req *exchange.Request) *exchange.Respo
 type limited struct {
 	io.Reader
 	io.Closer
+}
+
+// maxCombined is how long content may be that is put together from parts, in
+// bytes: it is copied, and there is no end of parts.
+const maxCombined = 256 << 20
+
+// combine puts together the part that was stored before, if there was one, and
+// the one that has come after it: where they meet or overlap, and one strong
+// validator says that they are of the same content (RFC 9110 §15.3.7.3). If
+// nothing is missing any more, it is the whole.
+func (c *Cache) combine(ctx context.Context, primary exchange.Key, old *exchange.Entry, body io.ReadSeeker) {
+	e, p, newer, ok := c.stored206(ctx, primary)
+	if !ok {
+		return
+	}
+	defer newer.Close()
+	q, ok := freshness.ParseContentRange(old.Header["Content-Range"])
+	etag := e.Header.Get("Etag")
+	if !ok || !freshness.Strong(etag) || old.Header.Get("Etag") != etag || p.Total != q.Total || p.Total < 0 ||
+		q.First > p.Last+1 || p.First > q.Last+1 {
+		return
+	}
+	union := freshness.Part{First: min(p.First, q.First), Last: max(p.Last, q.Last), Total: p.Total}
+	if union == p || union.Len() > maxCombined {
+		return
+	}
+	all := *e
+	all.Size = union.Len()
+	all.Header = e.Header.Clone()
+	all.Header["Content-Range"] = []string{union.String()}
+	if union.Len() == union.Total {
+		all.Key, all.Status = primary, http.StatusOK
+		delete(all.Header, "Content-Range")
+	}
+	if err := c.write(ctx, &all, []placed{{q.First - union.First, body}, {p.First - union.First, newer}}); err != nil {
+		c.log.WarnContext(ctx, "parts not put together", "hub", primary.Hub, "key", primary.Path, "err", err)
+		return
+	}
+	if all.Status == http.StatusOK {
+		_ = c.store.Delete(ctx, e.Key)
+	}
+}
+
+// placed is content that belongs at an offset.
+type placed struct {
+	at   int64
+	body io.ReadSeeker
+}
+
+// write stores e with what the parts bring, of which later ones win.
+func (c *Cache) write(ctx context.Context, e *exchange.Entry, parts []placed) error {
+	draft, err := c.store.Draft(ctx, e.Size)
+	if err != nil {
+		return err
+	}
+	defer draft.Close()
+	for _, p := range parts {
+		if _, err := p.body.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(draft, p.at), p.body); err != nil {
+			return err
+		}
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(draft, 0, e.Size)); err != nil {
+		return err
+	}
+	e.Digest, e.Proved = exchange.NewDigest("sha256", sum.Sum(nil)), ""
+	return draft.Commit(context.WithoutCancel(ctx), e)
 }
 
 // A rest is what is missing of content whose beginning is stored.

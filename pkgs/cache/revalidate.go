@@ -51,6 +51,10 @@ func (c *Cache) revalidate(ctx context.Context, next exchange.Source, req *excha
 		return h.hit(req, o), nil
 	}
 	h.body.Close()
+	if f.kind == failed {
+		r.Close() // §5.2.2.2: what is stored may not stand in
+		return nil, &exchange.Error{Status: http.StatusGatewayTimeout, Message: "the origin cannot be asked whether what is stored is still good", Err: f.err}
+	}
 	resp, err := c.arrived(ctx, next, req, f, r, leader, o)
 	if err == nil && leader && f.kind == streaming {
 		resp.Verbatim = false // the client's own conditions and ranges were not sent

@@ -142,6 +142,12 @@ func (f *flight) receive(ctx context.Context, next exchange.Source, q question, 
 			f.handOver(ctx, resp)
 			return
 		}
+		if old, _, body, ok := c.stored206(ctx, q.ask.Key); ok {
+			defer func() {
+				c.combine(ctx, q.ask.Key, old, body)
+				body.Close()
+			}()
+		}
 	} else {
 		f.shared.vary, _ = freshness.VaryFields(e.Header)
 		sel := c.variants.add(ctx, q.ask.Key, f.shared.vary)
