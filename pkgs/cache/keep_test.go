@@ -449,7 +449,7 @@ func TestResume(t *testing.T) { // F1, F10, F18
 		assert.Nil(t, b.last().Resume)
 	})
 	resumes(t, "nobody is left below the half", func(t *testing.T, b *bench, s *rangedSource) {
-		s.content = make([]byte, 160*mib)
+		s.content = make([]byte, 72*mib)
 		s.block, s.cut = make(chan struct{}), 3*mib
 		ctx, cancel := context.WithCancel(t.Context())
 		resp, err := b.src.Get(ctx, request("/a"))
