@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -260,4 +261,17 @@ func TestConnectionLimits(t *testing.T) {
 			conns[len(conns)-1].Close()
 		})
 	}
+}
+
+// TestHTTP2Upstream: mirrors that speak HTTP/2 are asked in it.
+func TestHTTP2Upstream(t *testing.T) {
+	origin := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	origin.EnableHTTP2 = true
+	origin.StartTLS()
+	t.Cleanup(origin.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: origin.Certificate().Raw}), 0o600))
+	r := run(t, "upstream: [{server: '"+origin.URL+"', ca: "+ca+"}]")
+	_, _, body := r.get("/x")
+	assert.Equal(t, "HTTP/2.0", string(body))
 }
