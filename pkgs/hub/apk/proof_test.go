@@ -132,3 +132,13 @@ func FuzzHash(f *testing.F) {
 		assert.Equal(t, written(t, Q1, content, 1<<20), h.Sum(nil), "how content is cut does not matter")
 	})
 }
+
+func BenchmarkHash(b *testing.B) {
+	content := newPkg(b, 1<<10, 16<<20).bytes()
+	b.SetBytes(int64(len(content)))
+	for b.Loop() {
+		h := NewHash(Q1)
+		h.Write(content)
+		h.Sum(nil)
+	}
+}
