@@ -11,6 +11,10 @@
 // A stale entry starts a flight that carries its validators; a 304 freshens the
 // entry, a 200 replaces it, a failure leaves it to answer as the policy allows.
 //
+// What a flight has brought that ends early stays with a [store.Resumer]: now and
+// then, and at its end, it notes how far it came (keep.go), and the next flight
+// for the key, in another process too, asks upstream for the rest (remains.go).
+//
 // The disk is optional: a flight whose draft fails goes on through a small
 // window of memory for the readers it has, and stores nothing.
 //

@@ -156,6 +156,7 @@ type keepingStore struct {
 	mu    sync.Mutex
 	noted []exchange.Span // newest
 	fails bool            // drafts cannot be read
+	slow  bool            // to close drafts
 }
 
 type keepingDraft struct {
@@ -187,6 +188,14 @@ func (d *keepingDraft) Keep(part *exchange.Part, note []byte) {
 	}
 	d.store.mu.Unlock()
 	d.Keeper.Keep(part, note)
+}
+
+func (d *keepingDraft) Close() error {
+	err := d.Keeper.Close()
+	if d.store.slow {
+		time.Sleep(time.Second)
+	}
+	return err
 }
 
 func (d *keepingDraft) ReadAt(p []byte, off int64) (int, error) {
@@ -339,6 +348,21 @@ func TestResume(t *testing.T) { // F1, F10, F18
 		got, err := io.ReadAll(seeker)
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(s.content, got))
+	})
+	resumes(t, "who sees the failure may ask again at once", func(t *testing.T, b *bench, s *rangedSource) {
+		s.cut, b.store.(*keepingStore).slow = 3*mib, true
+		resp, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		_, err = io.ReadFull(resp.Body, make([]byte, mib))
+		require.NoError(t, err)
+		time.Sleep(time.Second / 2) // the draft has gone back to the store
+		_, err = io.ReadAll(resp.Body)
+		require.ErrorIs(t, err, errCut)
+		s.cut = 0
+		got, _ := b.get(t, request("/a"))
+		assert.True(t, bytes.Equal(s.content, got))
+		assert.NotNil(t, b.last().Resume)
 	})
 	resumes(t, "upstream that cannot answer leaves the part", func(t *testing.T, b *bench, s *rangedSource) {
 		s.cut = 3 * mib
