@@ -11,7 +11,6 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/front"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
 // newTable is a table of ready answers as cfg has it; nil: there is none.
@@ -38,11 +37,10 @@ type hot struct {
 var _ edge.Hot = (*hot)(nil)
 
 // newHot is what the edge of a hub offers its hits to. Mutable content is ready
-// only where nothing but the store decides what a key leads to: not where a hub
-// knows of generations, whose files change together.
+// only where nothing but the store decides what a key leads to: not in hubs that
+// know of generations, whose files change together.
 func (s *Server) newHot(cfg *Config, m *mounted, table *front.Table, counter edge.Counter) *hot {
-	_, gated := m.module.(hub.Gatekeeper)
-	h := &hot{Table: table, mutable: m.config.Module() == HubFiles && !gated}
+	h := &hot{Table: table, mutable: m.config.Module() == HubFiles && m.config.Name == defaultHub}
 	log := s.log
 	if !cfg.Log.Access || !log.Enabled(context.Background(), slog.LevelInfo) {
 		log = nil

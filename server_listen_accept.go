@@ -245,6 +245,8 @@ type Stats struct {
 	// limits.connections-per-client, and because there was no descriptor left.
 	RefusedAll, RefusedClient, RefusedFiles int64
 
+	Hot uint64 // requests that were answered from memory, in front of net/http
+
 	// Requests that the guard of connections refused, by reason (see [front.Front.Stats]).
 	Guard map[string]uint64
 }
@@ -262,6 +264,7 @@ func (s *Server) Stats() Stats {
 		RefusedAll:    n.refusedAll.Load(),
 		RefusedClient: n.refusedClient.Load(),
 		RefusedFiles:  n.refusedFiles.Load(),
+		Hot:           s.doors.answered(),
 		Guard:         s.doors.refused(),
 	}
 }

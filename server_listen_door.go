@@ -144,6 +144,8 @@ type doors struct {
 	mu   sync.Mutex
 	all  []*door           // guarded by mu
 	past map[string]uint64 // what doors that are gone have refused; guarded by mu
+
+	before uint64 // what they have answered; guarded by mu
 }
 
 func (s *doors) add(d *door) {
@@ -157,6 +159,7 @@ func (s *doors) add(d *door) {
 			s.past = map[string]uint64{}
 		}
 		count(s.past, d.front.Stats())
+		s.before += d.front.Answered()
 		return true
 	}), d)
 }
@@ -171,6 +174,16 @@ func (s *doors) refused() map[string]uint64 {
 		count(sum, d.front.Stats())
 	}
 	return sum
+}
+
+// answered are the requests that all fronts have answered themselves.
+func (s *doors) answered() (n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.all {
+		n += d.front.Answered()
+	}
+	return n + s.before
 }
 
 func count(to, more map[string]uint64) {

@@ -143,9 +143,11 @@ func FuzzGuard(f *testing.F) {
 	})
 }
 
+func newReader(b []byte) *bufio.Reader { return bufio.NewReader(bytes.NewReader(b)) }
+
 func checkMessage(t *testing.T, m message) {
 	t.Helper()
-	in := bufio.NewReader(bytes.NewReader(m.bytes))
+	in := newReader(m.bytes)
 	req, err := http.ReadRequest(in)
 	require.NoError(t, err, "%q", m.bytes)
 	assert.Equal(t, m.method, req.Method)

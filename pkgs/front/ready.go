@@ -116,8 +116,10 @@ func simple(r *http.Request) bool {
 				return false
 			}
 		case "Connection":
-			if len(values) > 1 || !fold(values[0], "keep-alive") {
-				return false
+			for _, v := range values {
+				if !fold(v, "keep-alive") {
+					return false
+				}
 			}
 		default:
 			return false
