@@ -210,3 +210,26 @@ func TestReloadRefused(t *testing.T) {
 	require.NoError(t, os.Remove(r.file))
 	require.ErrorIs(t, r.Reread(), os.ErrNotExist)
 }
+
+// TestReloadKeeps: connections to mirrors and what is known of them outlive a
+// configuration that means the same by them.
+func TestReloadKeeps(t *testing.T) {
+	origin := proxytest.NewOrigin(t)
+	for _, path := range []string{"/a", "/b", "/c", "/d"} {
+		origin.Reply("GET", path, proxytest.Reply{Body: proxytest.Random(100, 1)})
+	}
+	text := "hubs: [{name: files, path: /files, upstream: [{server: '" + origin.URL() + "'}]CACHE}]\n"
+	r := run(t, strings.Replace(text, "CACHE", "", 1))
+	r.get("/files/a")
+	r.reload(strings.Replace(text, "CACHE", ", cache: {timeout: 1m}", 1))
+	r.get("/files/b")
+	r.reload(strings.Replace(text, "CACHE", ", cache: {timeout: 1m}", 1) + "limits: {ranges: 2}\n")
+	r.get("/files/c")
+	_, peak := origin.Connections()
+	assert.Equal(t, 1, peak)
+	origin.Down()
+	r.reload(strings.Replace(text, "CACHE", ", race: {mode: ordered}", 1))
+	status, header, _ := r.get("/files/a")
+	assert.Equal(t, 200, status, "what is stored stays")
+	assert.Equal(t, "HIT", header.Get("X-Cache"))
+}
