@@ -156,7 +156,7 @@ func (s *stripe) fetch(p *part) error {
 		s.mu.Lock()
 		off := p.at
 		n = int(min(int64(n), p.end-off)) // of which some may be taken over meanwhile
-		p.at, p.moved = off+int64(n), time.Now()
+		p.advance(off+int64(n), time.Now())
 		s.mu.Unlock()
 		if n > 0 {
 			s.relay.brought(p.lane.mirror, n)

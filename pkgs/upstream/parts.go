@@ -11,6 +11,7 @@ const (
 	stealCost = 256 << 10              // what may be on its way, of a part that is taken over
 	tardy     = 300 * time.Millisecond // a part that takes no longer is left alone
 	slower    = 4                      // times slower than the fastest, and a lane works from the end
+	hopeless  = 2.0                    // seconds: such a part of one so slow is taken over whatever that costs
 )
 
 // A span is some content that nobody fetches yet.
@@ -23,6 +24,9 @@ type part struct {
 	at, end int64 // what is before at has come; end moves when a part is taken over
 	began   time.Time
 	moved   time.Time // the last byte
+	recent  float64   // bytes a second over the last window that is over; 0: there was none
+	window  time.Time // when the current one began
+	mark    int64     // at then
 	first   bool      // of the body that is the whole
 	stalled bool      // why it was taken over
 
@@ -73,7 +77,7 @@ func (x *parts) take(l *lane, i int, from, n int64, now time.Time) *part {
 }
 
 func (x *parts) add(l *lane, from, end int64, now time.Time) *part {
-	p := &part{lane: l, from: from, at: from, end: end, began: now, moved: now, stop: func() {}}
+	p := &part{lane: l, from: from, at: from, end: end, began: now, moved: now, window: now, mark: from, stop: func() {}}
 	x.active = append(x.active, p)
 	return p
 }
@@ -166,8 +170,16 @@ func (x *parts) fastest(now time.Time) (best float64) {
 	return best
 }
 
-// rate is how fast a part comes, in bytes a second; that of its lane while it is
-// new, 0 if it does not come at all.
+// advance notes that a part has come up to an offset.
+func (p *part) advance(at int64, now time.Time) {
+	p.at, p.moved = at, now
+	if d := now.Sub(p.window); d >= paceWindow {
+		p.recent, p.window, p.mark = float64(at-p.mark)/d.Seconds(), now, at
+	}
+}
+
+// rate is how fast a part comes of late, in bytes a second; that of its lane while
+// it is new, 0 if it does not come at all.
 func (p *part) rate(now time.Time) float64 {
 	waiting := p.leg != nil && p.leg.waiting.Load() // for us, not for the mirror
 	took := now.Sub(p.began)
@@ -176,6 +188,12 @@ func (p *part) rate(now time.Time) float64 {
 		return 0
 	case took < tardy && p.lane.rate > 0:
 		return p.lane.rate
+	}
+	if p.recent > 0 {
+		if d := now.Sub(p.window); d >= tardy {
+			return float64(p.at-p.mark) / d.Seconds()
+		}
+		return p.recent
 	}
 	return float64(p.at-p.from) / max(took, time.Millisecond).Seconds()
 }
@@ -205,10 +223,11 @@ func (x *parts) steal(l *lane, p *part, proved bool, now time.Time) *part {
 		share = left
 	}
 	if !hangs {
-		if share < minPart || x.steals < stealCost {
+		lost := theirs*slower < own && p.takes(now) > hopeless
+		if !lost && (share < minPart || x.steals < stealCost) {
 			return nil
 		}
-		x.steals -= stealCost
+		x.steals = max(x.steals-stealCost, 0)
 	}
 	end := p.end
 	p.end -= share

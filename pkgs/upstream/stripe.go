@@ -17,6 +17,7 @@ const (
 	trial     = time.Second            // over which it is measured what they add
 	worth     = 1.2                    // times as much, or one goes on alone
 	reviewed  = 100 * time.Millisecond // how often those who have nothing to do look whether a part lags
+	flagging  = 500 * time.Millisecond // over which it is measured whether the one that goes on alone still fills the line
 	laneLives = 3                      // transport failures of one mirror, each after some bytes
 )
 
@@ -82,6 +83,9 @@ type stripe struct {
 	spare  []candidate // of the tier
 	proved bool        // another mirror than the first has the rest
 	only   *lane       // the others rest, because the line is full; nil: none does
+	full   float64     // bytes a second of the full line
+	looked time.Time   // when it was last measured what only brings
+	before int64       // got then
 	got    int64       // bytes written
 	err    error       // why it ends early
 }
@@ -137,7 +141,7 @@ func (y *relay) CopyParts(ctx context.Context, w io.WriterAt, arrived func(off, 
 	for s.ctx.Err() == nil {
 		select {
 		case <-tick.C:
-			s.wake()
+			s.review(time.Now())
 		case <-s.ctx.Done():
 		}
 	}
@@ -186,6 +190,7 @@ func (s *stripe) judge(one, all float64) {
 		return
 	}
 	s.only = slices.MaxFunc(s.lanes, func(a, b *lane) int { return int(a.rate - b.rate) })
+	s.full, s.looked, s.before = all, time.Now(), s.got
 	s.relay.group.league.count(func(s *Stats) { s.Alone++ })
 	s.relay.group.options.Log.Debug("one mirror fills the line", slog.String("key", s.relay.req.Key.String()),
 		slog.String("mirror", s.only.mirror.base))
@@ -200,13 +205,21 @@ func (s *stripe) next() (c candidate, ok bool) {
 	return c, true
 }
 
-func (s *stripe) wake() {
+// review lets those who have nothing to do look again, and those who rest come
+// back when the one that goes on alone does not fill the line any more.
+func (s *stripe) review(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if d := now.Sub(s.looked); s.only != nil && d >= flagging {
+		if float64(s.got-s.before) < s.full/2*d.Seconds() {
+			s.only = nil
+		}
+		s.looked, s.before = now, s.got
+	}
 	s.woken()
 }
 
-// woken is wake where mu is held.
+// woken makes lanes look again. mu is held.
 func (s *stripe) woken() {
 	close(s.moved)
 	s.moved = make(chan struct{})

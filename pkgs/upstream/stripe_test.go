@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,8 +46,9 @@ func (p *pacer) pass(n int) {
 type paced struct {
 	ranged
 	*pacer
-	dies     int  // bytes; 0: it does not
-	noRanges bool // though it says that it does them
+	dies     int                   // bytes; 0: it does not
+	noRanges bool                  // though it says that it does them
+	crawls   atomic.Pointer[pacer] // from now on; nil: it does not
 }
 
 // large is object, made faster.
@@ -79,7 +81,11 @@ func (w *pacedWriter) Write(b []byte) (n int, err error) {
 		if w.sent += len(piece); w.origin.dies > 0 && w.sent > w.origin.dies {
 			panic(http.ErrAbortHandler)
 		}
-		w.origin.pass(len(piece))
+		pacer := w.origin.pacer
+		if slow := w.origin.crawls.Load(); slow != nil {
+			pacer = slow
+		}
+		pacer.pass(len(piece))
 		var m int
 		m, err = w.ResponseWriter.Write(piece)
 		n += m
@@ -181,7 +187,10 @@ func TestStripe(t *testing.T) { // F10
 				p.noRanges = true
 			}
 		}), one * 11 / 10, 0, false},
-		{"one line", "", four(func(m []*paced) { m[1].pacer, m[2].pacer, m[3].pacer = m[0].pacer, m[0].pacer, m[0].pacer }), one * 11 / 10, 0, true},
+		{"one line", "", four(func(m []*paced) {
+			m[0].rate /= 2 // so that there is time to be alone
+			m[1].pacer, m[2].pacer, m[3].pacer = m[0].pacer, m[0].pacer, m[0].pacer
+		}), one * 22 / 10, 0, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -212,9 +221,64 @@ func TestStripe(t *testing.T) { // F10
 				assert.LessOrEqual(t, sum, int64(size*103/100))
 				assert.EqualValues(t, 1, s.Stripes)
 				assert.Equal(t, test.alone, s.Alone == 1)
+				if test.alone {
+					var most int64
+					for _, ms := range s.Mirrors {
+						most = max(most, ms.Bytes)
+					}
+					assert.Greater(t, most, int64(size/2), "the others rest")
+				}
 				if test.unused > 0 {
 					assert.Zero(t, s.Mirrors[test.unused].Bytes)
 				}
+			})
+		})
+	}
+}
+
+// The one that goes on alone turns slow, or silent: the others come back.
+func TestStripeIsNotLeftAlone(t *testing.T) {
+	t.Parallel()
+	const size, rate = 14 << 20, 7 * mega / 2
+	content := large(size, 1)
+	for _, test := range []struct {
+		name string
+		rate int
+	}{{"it crawls", 50 << 10}, {"it stalls", 1}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				line := &pacer{rate: rate}
+				var m []*paced
+				var handlers []http.HandlerFunc
+				for i := range 3 {
+					m = append(m, newPaced(content, `"a"`, 0))
+					m[i].pacer = line
+					handlers = append(handlers, m[i].ServeHTTP)
+				}
+				g := bubble(t, Options{Race: Race{Switch: true, Width: 1, Stripe: Stripe{MinSize: size, Part: mega}}}, handlers...)
+				res, err := g.Get(t.Context(), request("/a"))
+				require.NoError(t, err)
+				defer res.Body.Close()
+				time.AfterFunc(2700*time.Millisecond, func() {
+					assert.EqualValues(t, 1, g.Stats().Alone)
+					before := g.Stats()
+					time.Sleep(200 * time.Millisecond)
+					after := g.Stats()
+					for i := range m {
+						if n := after.Mirrors[i].Bytes - before.Mirrors[i].Bytes; n > rate/10 {
+							m[i].crawls.Store(&pacer{rate: test.rate})
+						}
+					}
+				})
+				begin, w := time.Now(), newSink(size)
+				require.NoError(t, res.Ranges.CopyParts(t.Context(), w, w.note, w.wanted))
+				took := time.Since(begin)
+				assert.True(t, bytes.Equal(content, w.b))
+				assert.LessOrEqual(t, took, size/rate*time.Second+1500*time.Millisecond)
+				assert.Greater(t, took, 3*time.Second, "it did turn slow before the end")
+				res.Body.Close()
+				g.Close()
+				time.Sleep(24 * time.Hour) // until the origins notice
 			})
 		})
 	}
