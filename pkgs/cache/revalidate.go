@@ -39,8 +39,8 @@ func (c *Cache) revalidate(ctx context.Context, next exchange.Source, req *excha
 	switch {
 	case f.kind == failed && h.use.Verdict == freshness.StaleError,
 		f.kind != failed && f.kind != freshened && h.use.OnError && stumbled(f.headStatus()):
-		r.leave()
 		o.FwdStatus, o.Stale, o.Detail = f.headStatus(), true, "upstream-failed"
+		r.leave()
 		return h.hit(req, o), nil
 	case f.kind == freshened && f.entry.Key == h.entry.Key:
 		r.Close()

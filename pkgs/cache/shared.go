@@ -103,7 +103,6 @@ func (f *flight) roam(ctx context.Context, next exchange.Source, q question) {
 		f.mu.Unlock()
 		f.release()
 	}()
-	requested := f.cache.now()
 	resp, err := next.Get(ctx, q.ask)
 	if err == nil && q.rest != nil {
 		resp, err = q.rest.complete(ctx, next, resp)
@@ -115,12 +114,12 @@ func (f *flight) roam(ctx context.Context, next exchange.Source, q question) {
 		resp.Body.Close()
 		f.renew(ctx, q.old, resp.Entry)
 	default:
-		f.receive(ctx, next, q, resp, requested)
+		f.receive(ctx, next, q, resp)
 	}
 }
 
 // receive takes a response that is none of a validation.
-func (f *flight) receive(ctx context.Context, next exchange.Source, q question, resp *exchange.Response, requested time.Time) {
+func (f *flight) receive(ctx context.Context, next exchange.Source, q question, resp *exchange.Response) {
 	c, e := f.cache, resp.Entry
 	request := q.ask.Header
 	s := judged(e)
@@ -134,7 +133,7 @@ func (f *flight) receive(ctx context.Context, next exchange.Source, q question, 
 		f.handOver(ctx, resp)
 		return
 	}
-	f.shared = &sharing{cache: c, alone: q.alone, primary: q.ask.Key, requested: requested, request: request, kept: s.Terms().Kept(e.Header)}
+	f.shared = &sharing{cache: c, alone: q.alone, primary: q.ask.Key, requested: e.Requested, request: request, kept: s.Terms().Kept(e.Header)}
 	if e.Status == http.StatusPartialContent {
 		var ok bool
 		if f.shared.place, ok = partPlace(q.ask, e); !ok {

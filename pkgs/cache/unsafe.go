@@ -23,7 +23,7 @@ func (c *Cache) unsafe(ctx context.Context, next exchange.Source, req *exchange.
 	if e.Status < 200 || e.Status >= 400 {
 		return resp, nil
 	}
-	c.invalidate(ctx, req.Key)
+	invalidated := c.invalidate(ctx, req.Key)
 	about := false // the response is what a GET of the same URI would bring (RFC 9110 §8.7)
 	if locate := req.Wire.Locate; locate != nil {
 		for _, name := range [...]string{"Location", "Content-Location"} {
@@ -37,7 +37,7 @@ func (c *Cache) unsafe(ctx context.Context, next exchange.Source, req *exchange.
 		}
 	}
 	if req.Wire.Method == http.MethodPost && about && e.Status == http.StatusOK {
-		return c.posted(ctx, req, resp), nil
+		return c.posted(ctx, req, resp, invalidated), nil
 	}
 	return resp, nil
 }
@@ -55,27 +55,30 @@ func safe(method string) bool {
 // invalidTime is how long an invalidation is remembered, for transfers that began before it.
 const invalidTime = time.Hour
 
-// invalidate forgets all that is stored under a primary key, and what is on its way there.
-func (c *Cache) invalidate(ctx context.Context, key exchange.Key) {
+// invalidate forgets all that is stored under a primary key, and what was asked
+// for until now and is on its way there.
+func (c *Cache) invalidate(ctx context.Context, key exchange.Key) (now time.Time) {
 	ctx = context.WithoutCancel(ctx)
-	now := c.now()
+	now = c.now()
 	c.outdated.put(key, now, now.Add(invalidTime))
 	c.variants.forget(ctx, key)
 	for _, variant := range [...]string{"", partVariant} {
 		key.Variant = variant
 		_ = c.store.Delete(ctx, key) // of nothing is no error; of more than that, the time above tells
 	}
+	return now
 }
 
 // posted stores the response to a POST that says to be what a GET would bring,
 // with explicit freshness (RFC 9110 §9.3.3), while the client reads it.
-func (c *Cache) posted(ctx context.Context, req *exchange.Request, resp *exchange.Response) *exchange.Response {
+func (c *Cache) posted(ctx context.Context, req *exchange.Request, resp *exchange.Response, invalidated time.Time) *exchange.Response {
 	s := judged(resp.Entry)
 	if terms := s.Terms(); !terms.Explicit || terms.Lifetime <= 0 || !s.Store(req.Header) {
 		return resp
 	}
 	e := *resp.Entry
-	e.Requested, e.Received = c.now(), c.now() // after the invalidation: it is not of what was before
+	e.Requested = invalidated.Add(1) // it is of what came after
+	e.Received = e.Requested
 	resp.Entry = &e
 	get := req.Clone()
 	source := exchange.SourceFunc(func(context.Context, *exchange.Request) (*exchange.Response, error) { return resp, nil })
