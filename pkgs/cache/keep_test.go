@@ -33,7 +33,7 @@ type rangedSource struct {
 	content []byte
 	etag    string
 	mirror  string
-	cut     int           // bytes of the next bodies; 0: none is cut
+	cut     int           // bytes of the next bodies, -1 for none at all; 0: none is cut
 	block   chan struct{} // bodies wait for it after their first cut bytes, and are not cut; nil: they do not
 	parts   bool          // comes in parts
 	fickle  bool          // or does not, as it was asked last
@@ -71,7 +71,7 @@ func (b *rangedBody) Read(p []byte) (int, error) {
 	if b.off == int64(len(s.content)) {
 		return 0, io.EOF
 	}
-	if s.cut > 0 && b.got >= s.cut {
+	if s.cut != 0 && b.got >= s.cut {
 		if s.block == nil {
 			return 0, errCut
 		}
@@ -329,7 +329,7 @@ func TestResume(t *testing.T) { // F1, F10, F18
 	resumes(t, "readers have what is there before the rest comes", func(t *testing.T, b *bench, s *rangedSource) {
 		s.cut = 3 * mib
 		b.broken(t, request("/a"))
-		s.block, s.cut = make(chan struct{}), 1
+		s.block, s.cut = make(chan struct{}), -1
 		resp, err := b.src.Get(t.Context(), request("/a"))
 		require.NoError(t, err)
 		defer resp.Body.Close()

@@ -73,6 +73,7 @@ func TestPartsOverRestarts(t *testing.T) {
 				require.NoError(t, d.Close())
 				assert.Empty(t, temps(t, o))
 				assert.Zero(t, s.Stats().Bytes)
+				assert.Zero(t, s.space.reserved)
 			})
 		})
 	}
