@@ -4,7 +4,9 @@
 //	stub -listen 127.0.0.1:9001 -delay 5ms -rate 52428800
 //
 // GET /anything/SIZE-SEED, with single ranges; GET /-/stats counts the
-// requests, bodies and bytes so far.
+// requests, bodies and bytes so far. GET /-/fault?mode=die makes every body, begun
+// or not, end in a reset from now on; stall, send nothing more; crawl, 50 KiB a
+// second; "" is well again.
 package main
 
 import (
@@ -29,6 +31,7 @@ type stub struct {
 	rate    int64 // bytes a second over all responses; 0: no limit
 
 	requests, bodies, bytes atomic.Int64
+	fault                   atomic.Value // string
 
 	mu   sync.Mutex
 	next time.Time // guarded by mu: when the next byte may leave
@@ -47,6 +50,10 @@ func main() {
 func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/-/stats" {
 		fmt.Fprintf(w, "%d %d %d\n", s.requests.Load(), s.bodies.Load(), s.bytes.Load())
+		return
+	}
+	if r.URL.Path == "/-/fault" {
+		s.fault.Store(r.URL.Query().Get("mode"))
 		return
 	}
 	s.requests.Add(1)
@@ -83,18 +90,33 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
 		s.bodies.Add(1)
-		s.send(w, o, off, n)
+		s.send(w, r, o, off, n)
 	}
 }
 
 // send writes n bytes from off on, and no more of them a second than allowed.
-func (s *stub) send(w http.ResponseWriter, o object.Object, off, n int64) {
+func (s *stub) send(w http.ResponseWriter, r *http.Request, o object.Object, off, n int64) {
 	step := int64(1 << 20)
 	if s.rate > 0 {
 		step = max(1, min(step, s.rate/200))
 	}
 	for end := off + n; off < end; {
 		p := o.Piece(off, min(step, end-off))
+		switch s.fault.Load() {
+		case "die":
+			panic(http.ErrAbortHandler)
+		case "stall":
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-r.Context().Done():
+				return
+			case <-time.After(20 * time.Millisecond):
+				continue
+			}
+		case "crawl":
+			p = p[:min(len(p), 5<<10)]
+			time.Sleep(100 * time.Millisecond)
+		}
 		s.wait(int64(len(p)))
 		if _, err := w.Write(p); err != nil {
 			return
