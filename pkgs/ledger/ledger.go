@@ -142,6 +142,18 @@ func (l *Ledger) teach(key exchange.Key, f exchange.Fact) bool {
 	return ok && l.ring.put(r)
 }
 
+// Known is what was taught of a key; it waits for nothing.
+func (l *Ledger) Known(key exchange.Key) (exchange.Fact, bool) {
+	if l == nil || len(key.Path) > maxPath {
+		return exchange.Fact{}, false
+	}
+	r, ok := l.ring.get(hashKey(key))
+	if !ok {
+		return exchange.Fact{}, false
+	}
+	return r.fact(), true
+}
+
 // Lookup is what was taught of a key. If that is nothing, but an index is being
 // read that may teach it, Lookup waits for that, no longer than Options.Wait
 // and ctx.

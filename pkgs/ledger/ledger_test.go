@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -212,4 +213,18 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestKnown(t *testing.T) {
+	l := open(t, ledger.Options{Wait: time.Hour})
+	done := l.Learning("apt", "/")
+	defer done()
+	_, ok := l.Known(key("/a"))
+	assert.False(t, ok, "and that at once, though an index is being read")
+	l.Teach(key("/a"), fact(3, ""))
+	got, ok := l.Known(key("/a"))
+	assert.True(t, ok)
+	assert.Equal(t, fact(3, ""), got)
+	_, ok = (*ledger.Ledger)(nil).Known(key("/a"))
+	assert.False(t, ok)
 }

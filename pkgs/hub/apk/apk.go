@@ -121,7 +121,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		dir, base := path.Split(req.Key.Path)
 		switch {
 		case strings.HasSuffix(base, ".apk"):
-			_, listed := h.ledger.Lookup(ctx, req.Key)
+			_, listed := h.ledger.Known(req.Key)
 			return h.generations.File(ctx, next, req, listed, func(root string) bool { return path.Dir(root)+"/" == dir })
 		case isIndex(base):
 			resp, err := h.generations.Root(ctx, next, req)

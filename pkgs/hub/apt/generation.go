@@ -281,7 +281,7 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 
 // file answers for a package.
 func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	_, listed := h.ledger.Lookup(ctx, req.Key)
+	_, listed := h.ledger.Known(req.Key)
 	return h.generations.File(ctx, next, req, listed, func(root string) bool {
 		before, _, _ := strings.Cut(root, "/dists/")
 		return strings.HasPrefix(req.Key.Path, strings.TrimSuffix(before, path.Base(root)))

@@ -155,7 +155,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		root, signed := strings.CutSuffix(req.Key.Path, ".sig")
 		switch {
 		case !isDatabase(root):
-			_, listed := h.ledger.Lookup(ctx, req.Key)
+			_, listed := h.ledger.Known(req.Key)
 			return h.generations.File(ctx, next, req, listed, func(root string) bool { return path.Dir(root) == path.Dir(req.Key.Path) })
 		case signed:
 			return h.generations.Companion(ctx, next, req, root, false)
