@@ -37,8 +37,8 @@ type wanted struct {
 	perMirror int // requests to a mirror at a time
 }
 
-// line is the line that is wanted: old if it is that one, else a new one that
-// knows what old knew of its mirrors. old may be nil. The caller holds it.
+// line is the line that is wanted: old if it is that one, else a new one that goes
+// on with what old has of the same mirrors. old may be nil. The caller holds it.
 func (s *Server) line(w wanted, old *line) (*line, error) {
 	if old != nil && reflect.DeepEqual(old.wanted, w) {
 		old.hold()
@@ -62,7 +62,7 @@ func (s *Server) line(w wanted, old *line) (*line, error) {
 	options.Spool = s.spool
 	options.Log, options.Now = s.log, s.options.Now
 	if old != nil {
-		options.Records = old.group.Records()
+		options.Before = old.group
 	} else {
 		options.Records = s.league.records(w.Hub, w.origin)
 	}

@@ -155,7 +155,13 @@ func (m *mirror) connect() error {
 			return fmt.Errorf("proxy %s: want http, https or socks5", p.Redacted())
 		}
 	}
-	m.own, m.away = m.transport(own, away), m.transport(away, away)
+	m.away = m.transport(away, away)
+	if r := m.reach(); m.Learned {
+		m.pool = newPool(r, m.transport(own, away))
+	} else if m.pool = m.options.Before.pool(r); m.pool == nil {
+		m.pool = newPool(r, m.transport(own, away))
+	}
+	m.own = m.pool.transport
 	m.home = m.own
 	if m.Wrap != nil {
 		m.home = m.Wrap(wrapped{m})

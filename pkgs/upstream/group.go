@@ -44,6 +44,9 @@ func New(o Options) (*Group, error) {
 	for i := range o.Mirrors {
 		m, err := newMirror(i, &g.options, guard)
 		if err != nil {
+			for _, m := range g.mirrors {
+				m.pool.drop()
+			}
 			return nil, fmt.Errorf("mirror %d: %w", i, err)
 		}
 		m.league = g.league
@@ -56,6 +59,10 @@ func New(o Options) (*Group, error) {
 		g.mirrors = append(g.mirrors, m)
 	}
 	g.league.mirrors = g.mirrors
+	if o.Before != nil {
+		g.inherit(o.Before)
+		g.options.Before = nil // it may go
+	}
 	return g, nil
 }
 
@@ -76,7 +83,7 @@ func (g *Group) Close() {
 	g.close()
 	g.legs.Wait()
 	for _, m := range g.mirrors {
-		m.own.CloseIdleConnections()
+		m.pool.drop()
 		m.away.CloseIdleConnections()
 	}
 }

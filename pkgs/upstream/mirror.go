@@ -38,6 +38,7 @@ type mirror struct {
 	fields   []HeaderCheck
 
 	guard *guard
+	pool  *pool             // own's
 	own   *http.Transport   // to the mirror itself
 	away  *http.Transport   // where redirects lead: knows no credentials
 	home  http.RoundTripper // own, or what Wrap makes of it

@@ -83,6 +83,12 @@ type Options struct {
 	// Records are what an earlier group knew of its mirrors, from [Group.Records].
 	Records []Record
 
+	// Before is a group that this one takes the place of, in the same process: what
+	// it knew and counted of its mirrors goes on, and so do the connections to those
+	// that are reached alike. It may be in use still, and is to be closed all the same.
+	// Nil: there is none; else Records count for nothing.
+	Before *Group
+
 	Log *slog.Logger     // nil: none
 	Now func() time.Time // nil: time.Now. Only for the times in entries
 }
