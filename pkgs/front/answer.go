@@ -47,7 +47,7 @@ func (c *conn) answer(b []byte) (bool, error) {
 		return false, nil
 	}
 	r := t.lookup(h.target.of(b), h.host.of(b), h.accept.of(b))
-	if r == nil || !r.token.holds() {
+	if r == nil || !r.token.holds() || r.file != nil && !c.files {
 		return false, nil
 	}
 	wall, now := time.Now(), t.options.Now()
@@ -65,6 +65,12 @@ func (c *conn) answer(b []byte) (bool, error) {
 	if !r.used.Load() {
 		r.used.Store(true)
 	}
+	if r.file != nil {
+		if !r.file.hold() {
+			return false, nil // it was taken out
+		}
+		defer r.file.drop()
+	}
 	if !c.work.CompareAndSwap(quiet, answering) {
 		return true, net.ErrClosed
 	}
@@ -77,7 +83,12 @@ func (c *conn) answer(b []byte) (bool, error) {
 		head = append(head, body...)
 		*buf, body = head, nil
 	}
-	err := c.send(&t.options, head, body, wall)
+	var err error
+	if c.extend(t.options.WriteTimeout, wall); r.file != nil && !h.isHEAD {
+		err = c.sendFile(&t.options, head, r.file, r.Entry.Size)
+	} else {
+		err = c.send(&t.options, head, body)
+	}
 	if !c.work.CompareAndSwap(answering, quiet) {
 		err = errors.Join(net.ErrClosed, c.Conn.Close())
 	}
@@ -100,10 +111,9 @@ func (c *conn) answer(b []byte) (bool, error) {
 	return true, err
 }
 
-// send writes head and body. A client has the write timeout for each piece that
+// send writes head and body, the deadline being set. A client has the write timeout for each piece that
 // one of the minimum rate would take in that time.
-func (c *conn) send(o *TableOptions, head, body []byte, now time.Time) error {
-	c.extend(o.WriteTimeout, now)
+func (c *conn) send(o *TableOptions, head, body []byte) error {
 	if len(body) == 0 {
 		_, err := c.Conn.Write(head)
 		return err

@@ -36,6 +36,7 @@ type conn struct {
 	body body
 
 	// For answers of the front's own.
+	files   bool         // the connection takes files as they are
 	local   bool         // not of the network: whoever is there may be trusted
 	ended   *atomic.Bool // the listener is closed: net/http is to close this too
 	work    atomic.Int32 // quiet, answering or closing
@@ -85,6 +86,7 @@ func (f *Front) wrap(c net.Conn, ended *atomic.Bool) net.Conn {
 	if secure, ok := c.(*tls.Conn); ok {
 		return &tlsConn{g, secure}
 	}
+	g.files = sends(c)
 	for inner := c; inner != nil; {
 		if file, ok := inner.(io.ReaderFrom); ok {
 			return &sendConn{g, file}

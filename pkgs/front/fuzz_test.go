@@ -143,6 +143,8 @@ func FuzzGuard(f *testing.F) {
 	})
 }
 
+func newConnReader(c net.Conn) *bufio.Reader { return bufio.NewReader(c) }
+
 func newReader(b []byte) *bufio.Reader { return bufio.NewReader(bytes.NewReader(b)) }
 
 func checkMessage(t *testing.T, m message) {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -61,6 +62,7 @@ type Ready struct {
 	outcome  exchange.Outcome
 	parts    []part
 	body     []byte
+	file     *descriptor // instead of body, if the content is large
 	identity identity
 	cost     int64
 
@@ -98,6 +100,7 @@ func (i identity) same(j identity) bool {
 // stored is what a stored file offers; see store.Plain.
 type stored interface {
 	io.ReaderAt
+	syscall.Conn
 	Path() string
 	Stat() (fs.FileInfo, error)
 }

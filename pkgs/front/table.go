@@ -15,8 +15,9 @@ const (
 	ways     = 4
 	sets     = 4096
 	doors    = 1 << 15
-	maxReady = 64 << 10 // bytes of content that is kept in memory
-	fixed    = 2 << 10  // what an answer costs beside its content
+	maxReady = 64 << 10  // bytes of content that is kept in memory
+	fixed    = 2 << 10   // what an answer costs beside its content
+	filed    = 512 << 10 // what counts for content that is sent from its file: few have a descriptor
 )
 
 // TableOptions are what a table needs. Epochs and Memory are required.
@@ -97,7 +98,7 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 	resp, req := h.Response, h.Exchange
 	e := resp.Entry
 	file, ok := resp.Body.(stored)
-	if !ok || !resp.Outcome.Hit || resp.Outcome.Stale || e.Status != http.StatusOK || e.Key != req.Key || e.Size < 0 || e.Size > maxReady || resp.Unproven || resp.NoStore {
+	if !ok || !resp.Outcome.Hit || resp.Outcome.Stale || e.Status != http.StatusOK || e.Key != req.Key || e.Size < 0 || e.Size > maxReady && !canSend || resp.Unproven || resp.NoStore {
 		return
 	}
 	r := &Ready{
@@ -117,18 +118,40 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 		return
 	}
 	r.identity = identity{info, e.Size}
-	if old := t.lookup([]byte(r.Target), []byte(r.host), []byte(r.accept)); old != nil && old.identity.same(r.identity) {
-		r.body = old.body
-	} else if r.body, err = read(file, e.Size); err != nil {
+	if !r.render(h.Header) || !r.fill(file, t.lookup([]byte(r.Target), []byte(r.host), []byte(r.accept))) {
 		return
 	}
-	if !r.render(h.Header) {
-		return
-	}
-	r.cost = fixed + e.Size
 	now := t.options.Now()
 	r.soft, r.hard = now.Add(lifetime), now.Add(2*lifetime)
 	t.put(r)
+	if r.file != nil {
+		// A descriptor keeps the space of a file that is deleted: not for longer than
+		// the answer is good.
+		time.AfterFunc(2*lifetime, func() { t.remove(r) })
+	}
+}
+
+// fill takes the content from old, the answer that r replaces, if that is of the
+// same file; else from file.
+func (r *Ready) fill(file stored, old *Ready) bool {
+	size := r.Entry.Size
+	if old != nil && !old.identity.same(r.identity) {
+		old = nil
+	}
+	var err error
+	switch {
+	case size > maxReady && old != nil && old.file.hold():
+		r.file, r.cost = old.file, filed
+	case size > maxReady:
+		r.file, err = share(file)
+		r.cost = filed
+	case old != nil:
+		r.body, r.cost = old.body, fixed+size
+	default:
+		r.body, err = read(file, size)
+		r.cost = fixed + size
+	}
+	return err == nil
 }
 
 func read(file io.ReaderAt, size int64) ([]byte, error) {
@@ -174,9 +197,23 @@ func (t *Table) put(r *Ready) {
 	}
 }
 
+// remove takes r out, if it is still in.
+func (t *Table) remove(r *Ready) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.sets[r.hash%sets] {
+		if slot := &t.sets[r.hash%sets][i]; slot.Load() == r {
+			t.replace(slot, nil)
+		}
+	}
+}
+
 func (t *Table) replace(slot *atomic.Pointer[Ready], r *Ready) {
 	if old := slot.Load(); old != nil {
 		t.bytes -= old.cost
+		if old.file != nil {
+			defer old.file.drop() // answers under way hold it themselves
+		}
 	}
 	if r != nil {
 		t.bytes += r.cost
