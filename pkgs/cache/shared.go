@@ -124,10 +124,10 @@ func (f *flight) receive(ctx context.Context, next exchange.Source, q question, 
 	request := q.ask.Header
 	s := judged(e)
 	if !s.Store(request) || resp.NoStore || c.object > 0 && e.Size > c.object {
-		if e.Status != http.StatusNotModified {
+		if e.Status != http.StatusNotModified && len(f.key.Path) <= maxPath {
 			c.aloof.put(f.key, struct{}{}, c.now().Add(aloofTime))
 		}
-		if q.old != nil && e.Status < http.StatusInternalServerError {
+		if q.old != nil && (e.Status < http.StatusBadRequest || e.Status == http.StatusNotFound || e.Status == http.StatusGone) {
 			_ = c.store.Delete(ctx, q.old.Key) // it is of the past
 		}
 		f.handOver(ctx, resp)

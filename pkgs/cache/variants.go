@@ -28,7 +28,8 @@ type selection struct {
 
 const (
 	maxBy         = 8
-	maxSelections = 50_000
+	maxSelections = 20_000
+	maxPath       = 512 // of a key that is remembered, in bytes; for longer ones the marker is read
 	markerVariant = "~vary" // the marker's variant: no hash is spelled so
 )
 
@@ -74,6 +75,9 @@ func (c *catalogue) get(ctx context.Context, key exchange.Key) *selection {
 
 // put remembers sel. Callers hold mu.
 func (c *catalogue) put(key exchange.Key, sel *selection) {
+	if len(key.Path) > maxPath {
+		return
+	}
 	if _, ok := c.m[key]; !ok && len(c.m) >= maxSelections {
 		for victim := range c.m { // any: what is in use comes back from its marker
 			delete(c.m, victim)
@@ -95,8 +99,12 @@ func (c *catalogue) add(ctx context.Context, key exchange.Key, names []string) *
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.mu.Lock()
+	old := sel
+	if now, ok := c.m[key]; ok {
+		old = now
+	}
 	sel = &selection{salt: rand.Text(), by: []string{by}}
-	if old := c.m[key]; old != nil {
+	if old != nil {
 		sel.salt = old.salt
 		sel.by = append(sel.by, slices.DeleteFunc(slices.Clone(old.by), func(s string) bool { return s == by })...)
 		sel.by = sel.by[:min(len(sel.by), maxBy)]
