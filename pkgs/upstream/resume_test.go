@@ -118,6 +118,7 @@ func crawling(w http.ResponseWriter, r *http.Request, rest []byte) {
 func tagged(etag string) http.Header { return http.Header{"Etag": {etag}} }
 
 func TestSwitch(t *testing.T) { // F1, F4, F5, F6, F10
+	t.Parallel()
 	const size = 4 << 20
 	content, foreign := object(size, 1), object(size, 2)
 	digest := exchange.NewDigest("sha256", func() []byte { s := sha256.Sum256(content); return s[:] }())
@@ -417,6 +418,7 @@ func TestRoundsOfSwitches(t *testing.T) {
 
 // What the first mirror still sends while another is looked for is not had twice.
 func TestSwitchWhileBytesCome(t *testing.T) {
+	t.Parallel()
 	const size = 4 << 20
 	content := object(size, 1)
 	tests := []struct {
