@@ -50,6 +50,13 @@ type Config struct {
 	Sentry  Sentry  `yaml:"sentry"`
 	Admin   Admin   `yaml:"admin"`
 
+	// What flows may put before hubs: who may ask, for what, how often. Default none.
+	Filters []Filter `yaml:"filters"`
+
+	// The filters that requests to every hub go through, in order, unless the hub says
+	// otherwise. The cache comes last where it is not named. Default none.
+	Flow []Step `yaml:"flow"`
+
 	// Further upstream repositories, each in a name space of its own. What none of
 	// them is asked for is the default hub's, as long as it has upstreams.
 	Hubs []Hub `yaml:"hubs,last"`

@@ -32,6 +32,7 @@ func (d *decoder) check(c *Config) {
 	d.tls(c)
 	d.public(c)
 	d.hubs(c)
+	d.flows(c)
 	if c.Misc.FirstChunkBytes <= 0 {
 		d.reject("misc.first-chunk-bytes", "must be more than 0")
 	}

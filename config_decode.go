@@ -70,6 +70,9 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value, options ...
 	if isNull(n) {
 		return
 	}
+	if d.foreign(n, path, v) {
+		return
+	}
 	switch to := v.Addr().Interface().(type) {
 	case *Secret:
 		d.secret(n, path, to)

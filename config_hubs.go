@@ -38,6 +38,9 @@ type Hub struct {
 	// Overrides the section of the whole, key by key. After Load it is complete.
 	Race Race `yaml:"race"`
 
+	// Overrides the flow of the whole; [] is none.
+	Flow []Step `yaml:"flow"`
+
 	Options HubOptions `yaml:"options"`
 }
 
@@ -51,7 +54,7 @@ func (h *Hub) Module() HubType {
 
 func (h *Hub) setDefaults(c *Config) {
 	h.Type, h.Rollout = HubFiles, RolloutModular
-	h.Cache, h.Race = c.Cache, c.Race
+	h.Cache, h.Race, h.Flow = c.Cache, c.Race, c.Flow
 }
 
 // Served are all hubs: the default one, unless it has no upstream and there are

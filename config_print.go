@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -24,6 +25,9 @@ func (c *Config) WriteYAML(w io.Writer) error {
 
 // encode is the inverse of the decoder.
 func encode(v reflect.Value) *yaml.Node {
+	if v.Kind() == reflect.Pointer && v.IsNil() { // of an option of a filter
+		return stringNode("")
+	}
 	switch x := v.Interface().(type) {
 	case Secret:
 		if x.file != "" {
@@ -36,6 +40,10 @@ func encode(v reflect.Value) *yaml.Node {
 			n.LineComment = x.String()
 		}
 		return n
+	case Filter:
+		return encodeFilter(x)
+	case time.Duration:
+		return plainNode(Duration(x).String(), "")
 	case Duration, Space:
 		return plainNode(fmt.Sprint(x), "")
 	case fmt.Stringer:

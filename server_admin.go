@@ -119,6 +119,8 @@ type Status struct {
 	Store    observe.Store `json:"store"`
 	Cache    observe.Cache `json:"cache"`
 	Hubs     []HubStatus   `json:"hubs"`
+
+	Filters []FilterStatus `json:"filters,omitempty"`
 }
 
 // A HubStatus is that of one hub.
@@ -142,6 +144,9 @@ func (a *operators) status() Status {
 			Name: m.config.Name, Type: m.config.Module(), Path: m.config.Path, Hosts: m.config.Hosts,
 			Counts: a.counts.Hub(m.config.Name).Counts(),
 		})
+	}
+	if len(rev.filters) > 0 {
+		st.Filters = rev.filterStatus()
 	}
 	return st
 }

@@ -21,6 +21,7 @@ type revision struct {
 	begun   time.Time
 	config  *Config
 	hubs    []*mounted   // in the configuration's order
+	filters []*installed // likewise
 	handler http.Handler // of all requests
 	hot     *front.Table // answers that are ready under it; nil: none are kept
 	door    *door        // that new connections come in by
@@ -49,6 +50,7 @@ func (r *revision) end() {
 	for _, m := range r.hubs {
 		m.drop()
 	}
+	r.uninstall() // what they could not write they have said
 }
 
 // revision is the current one. Who does more than look at it uses hold.
@@ -86,6 +88,9 @@ func (s *Server) revise(cfg *Config) (_ *revision, err error) {
 		return nil, err
 	}
 	r.door = s.door(cfg, old.entrance())
+	if r.filters, err = s.install(cfg, old); err != nil {
+		return nil, err
+	}
 	routes := &routes{}
 	for _, h := range cfg.Served() {
 		var before *mounted
@@ -97,7 +102,7 @@ func (s *Server) revise(cfg *Config) (_ *revision, err error) {
 			return nil, err
 		}
 		r.hubs = append(r.hubs, m)
-		routes.add(s.target(cfg, m, r.hot))
+		routes.add(s.target(cfg, m, r.hot, r.flow(m)))
 	}
 	routes.none = s.nowhere(cfg)
 	var h http.Handler = http.HandlerFunc(dispatch)

@@ -12,6 +12,7 @@ import (
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/edge"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/filter"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/front"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/handlerctx"
@@ -101,13 +102,13 @@ type target struct {
 	foreign http.Handler // of requests for registries that no hub has; nil if this is none
 }
 
-// target makes the handlers of a hub. Between the edge and what is mounted is the
-// place of whatever a configuration puts before hubs.
-func (s *Server) target(cfg *Config, m *mounted, table *front.Table) *target {
+// target makes the handlers of a hub. Between the edge and what is mounted is its
+// flow; where that is to see each request, no answer is kept ready before it.
+func (s *Server) target(cfg *Config, m *mounted, table *front.Table, flow *filter.Flow) *target {
 	options := s.edge(cfg)
-	options.Hub, options.Source, options.Note = m.hub, m.source, note
+	options.Hub, options.Source, options.Note = m.hub, flow.Wrap(s.filtered(m), m.source), note
 	options.Counter = s.operators.counts.Hub(m.config.Name)
-	if table != nil {
+	if table != nil && !flow.Observes() {
 		options.Hot = s.newHot(cfg, m, table, options.Counter)
 	}
 	options.Poster, _ = m.module.(hub.Poster)
@@ -120,7 +121,7 @@ func (s *Server) target(cfg *Config, m *mounted, table *front.Table) *target {
 		options.Base = cfg.PublicURL.URL.String() + options.Mount
 		byHost.Base = options.Base
 	}
-	to := &target{mounted: m, byPath: edge.New(options), byHost: edge.New(byHost)}
+	to := &target{mounted: m, byPath: preflighting(flow, edge.New(options)), byHost: preflighting(flow, edge.New(byHost))}
 	if m.config.Module() == HubOCI {
 		to.foreign = refusing(options)
 	}

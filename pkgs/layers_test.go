@@ -45,6 +45,7 @@ var allowed = []struct {
 	{"pkgs/edge", vocabulary("pkgs/hub")},
 	{"pkgs/upstream", vocabulary()},
 	{"pkgs/filter", vocabulary()},
+	{"pkgs/filter/*", vocabulary("pkgs/filter")},
 	{"pkgs/observe", vocabulary()},
 	{"pkgs/cluster", vocabulary()},
 	{"pkgs/front", vocabulary()},

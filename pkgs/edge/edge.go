@@ -172,7 +172,7 @@ func (e *edge) serve(out *writer, r *http.Request) {
 	}
 	f := e.forwarded(r)
 	req.Head = r.Method == http.MethodHead
-	req.Client = exchange.Client{Addr: f.addr, Base: e.base(r, f)}
+	req.Client = exchange.Client{Addr: f.addr, Base: e.base(r, f), Method: r.Method, Header: r.Header}
 	if !f.addr.IsValid() {
 		req.Client.Addr = peer(r)
 	}
@@ -198,6 +198,9 @@ func (e *edge) serve(out *writer, r *http.Request) {
 	err = e.respond(out, r, req, resp)
 	if e.Counter != nil {
 		e.Counter.Sent(resp.Outcome, out.sent)
+	}
+	if resp.Sent != nil {
+		resp.Sent(out.sent, err)
 	}
 	if err == nil {
 		if e.Hot != nil && resp.Outcome.Hit && req.Wire == nil { // what it selects by is for the cache to know

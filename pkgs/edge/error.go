@@ -26,6 +26,9 @@ func (e *edge) refuseWith(w http.ResponseWriter, r *http.Request, err error) int
 		if stated.Status >= 400 && stated.Status <= 599 {
 			status, message = stated.Status, stated.Message
 		}
+		for name, values := range stated.Header {
+			h[name] = values[:len(values):len(values)]
+		}
 		if stated.RetryAfter > 0 {
 			seconds := int64((stated.RetryAfter + time.Second - 1) / time.Second)
 			h.Set("Retry-After", strconv.FormatInt(seconds, 10))

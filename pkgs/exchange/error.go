@@ -12,6 +12,7 @@ type Error struct {
 	Status     int           // of the response: 502, 504, 503, 404, ...
 	Message    string        // for the client: no internal URL, no secret; "" means the status text
 	RetryAfter time.Duration // 0: none is sent
+	Header     http.Header   // of the response, beside what it has anyway: WWW-Authenticate, ...; nil: nothing
 	Reason     string        // a word for those who count, of a bounded set; "": Status says enough
 	Err        error         // the cause, for logs only; may be nil
 }

@@ -134,8 +134,10 @@ func (r *Request) Clone() *Request {
 
 // A Client is who asked.
 type Client struct {
-	Addr netip.Addr // of the peer, or what a trusted proxy says of it; zero if unknown (a unix socket)
-	Base string     // public URL of the hub's mount as this client spells it, without a trailing slash
+	Addr   netip.Addr  // of the peer, or what a trusted proxy says of it; zero if unknown (a unix socket)
+	Base   string      // public URL of the hub's mount as this client spells it, without a trailing slash
+	Method string      // of its request
+	Header http.Header // of its request; to be read alone
 }
 
 // An Entry is a stored response without its content (RFC 9111 §3). Immutable.
@@ -221,6 +223,11 @@ type Response struct {
 	// Verbatim: it answers the client's own request, preconditions and ranges
 	// included, and is sent as it is.
 	Verbatim bool
+
+	// Sent hears, before Body is closed, how many bytes of content the client was
+	// sent, and what ended it early; nil: nobody does. It is called once at most, by
+	// who writes to the client.
+	Sent func(bytes int64, err error)
 
 	Outcome Outcome
 }
