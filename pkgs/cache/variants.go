@@ -29,7 +29,7 @@ type selection struct {
 const (
 	maxBy         = 8
 	maxSelections = 20_000
-	maxPath       = 512 // of a key that is remembered, in bytes; for longer ones the marker is read
+	maxPath       = 512     // of a key that is remembered, in bytes; for longer ones the marker is read
 	markerVariant = "~vary" // the marker's variant: no hash is spelled so
 )
 
