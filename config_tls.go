@@ -74,6 +74,21 @@ func (d *decoder) tls(c *Config) {
 	}
 }
 
+// A Listening is an address that is listened on, and whether TLS is spoken there.
+type Listening struct {
+	Address Address
+	TLS     bool
+}
+
+// Addresses are all that are listened on for clients.
+func (c *Config) Addresses() []Listening {
+	var all []Listening
+	for _, a := range c.addresses() {
+		all = append(all, Listening{a, c.secure(a, &net.TCPAddr{})})
+	}
+	return all
+}
+
 // addresses are all that are listened on.
 func (c *Config) addresses() []Address { return slices.Concat(c.Listen, c.TLS.Listen) }
 

@@ -124,7 +124,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		"hubs: [{name: files, path: /files, upstream: [{server: '%[1]s'}]}]",
 		"hubs: [{name: files, path: /files, cache: {timeout: 1m}, upstream: [{server: '%[1]s'}]}]",
 		"hubs: [{name: files, path: /files, upstream: [{server: '%[1]s', rate: 100MiB}, {server: '%[2]s'}]}]",
-		"limits: {ranges: 3, upstream-idle-timeout: 20s}\nhubs: [{name: files, path: /files, upstream: [{server: '%[2]s'}]}, {name: b, upstream: [{server: '%[2]s'}]}]",
+		"limits: {ranges: 3, client-idle-timeout: 20s, upstream-idle-timeout: 20s}\nhubs: [{name: files, path: /files, upstream: [{server: '%[2]s'}]}, {name: b, upstream: [{server: '%[2]s'}]}]",
 	}
 	config := func(i int) string { return fmt.Sprintf(configs[i%len(configs)], origin.URL(), other.URL()) }
 	r := run(t, config(0))
@@ -232,4 +232,27 @@ func TestReloadKeeps(t *testing.T) {
 	status, header, _ := r.get("/files/a")
 	assert.Equal(t, 200, status, "what is stored stays")
 	assert.Equal(t, "HIT", header.Get("X-Cache"))
+}
+
+// TestReloadLeaves: nothing is left of revisions that are over.
+func TestReloadLeaves(t *testing.T) {
+	origin := proxytest.NewOrigin(t)
+	origin.Reply("GET", "/x", proxytest.Reply{Body: proxytest.Random(100, 1)})
+	r := run(t, "")
+	config := func(i int) string {
+		hub := fmt.Sprintf("hubs: [{name: a, path: /a, type: apt, race: {width: %d}, cache: {timeout: 0s, negative: 0s}, upstream: [{server: '%s'}]}]\n", i%2+1, origin.URL())
+		return hub + fmt.Sprintf("limits: {client-idle-timeout: %ds, upstream-header-timeout: %ds}\n", i%3+10, i%5+10)
+	}
+	var goroutines, files int
+	for i := range 60 {
+		r.reload(config(i))
+		r.get("/a/x")
+		if i == 9 {
+			goroutines, files = runtime.NumGoroutine(), descriptors(t)
+		}
+	}
+	assert.EventuallyWithT(t, func(c *assert.CollectT) {
+		assert.LessOrEqual(c, runtime.NumGoroutine(), goroutines+2)
+		assert.LessOrEqual(c, descriptors(t), files+2)
+	}, 5*time.Second, 20*time.Millisecond)
 }

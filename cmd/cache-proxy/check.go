@@ -31,8 +31,12 @@ func check(c *cacheproxy.Config, source string, print bool, stdout, stderr io.Wr
 func describe(c *cacheproxy.Config, source string, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s: ok\n\n", source)
-	for _, a := range c.Listen {
-		fmt.Fprintf(w, "listen on %v\n", a)
+	for _, a := range c.Addresses() {
+		how := ""
+		if a.TLS {
+			how = ", TLS"
+		}
+		fmt.Fprintf(w, "listen on %v%s\n", a.Address, how)
 	}
 	describeAdmin(w, &c.Admin)
 	if c.PublicURL.IsSet() {

@@ -38,6 +38,7 @@ func write(t *testing.T, text string) string {
 func TestRun(t *testing.T) {
 	good := write(t, "upstream: [{server: 'https://me:hunter2@mirrors.example.org'}]\n")
 	hubs := write(t, "hubs: [{name: npm, hosts: npm.example.org, race: {mode: ordered}, cache: {timeout: 5m}, upstream: [{server: 'https://mirrors.example.org'}]}]\n")
+	secure := write(t, "listen: ':1'\ntls: {listen: ':2', acme: {hosts: cache.example.org}}\n"+oneUpstream)
 	original, err := filepath.Abs("../../testdata/original.yaml")
 	require.NoError(t, err)
 	quiet := write(t, oneUpstream)
@@ -60,6 +61,7 @@ func TestRun(t *testing.T) {
 		{name: "check the default", args: []string{"check"}, stdout: "the embedded default: ok"},
 		{name: "check a file", args: []string{"check", "-config", good}, stdout: "hub default at /, 1 upstreams"},
 		{name: "check hubs", args: []string{"check", "-config", hubs}, stdout: "hub npm at /npm and npm.example.org, 1 upstreams, race.mode ordered, type files, rollout legacy-only"},
+		{name: "check tls", args: []string{"check", "-config", secure}, stdout: "listen on :1\nlisten on :2, TLS\n"},
 		{name: "print hubs", args: []string{"check", "-print", "-config", hubs}, stdout: "timeout: 5m"},
 		{name: "check the original's", args: []string{"check", "-config", original}, stdout: "22 upstreams"},
 		{name: "check as a flag", args: []string{"-check-config", "-config", good}, stdout: good + ": ok"},
