@@ -81,6 +81,7 @@ type Server struct {
 	doors       doors
 	notifier    notifier
 
+	rereading sync.Mutex // before reloading
 	reloading sync.Mutex // held by who makes a revision; before it nothing. It guards what follows
 	closed    bool       // no revision comes any more
 	running   bool       // doors are open

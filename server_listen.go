@@ -21,9 +21,9 @@ type inlet struct {
 }
 
 // Run serves on the configured addresses, that of operators too, until ctx is
-// done, then drains: requests under way may go on for limits.drain. Sockets that the process was
-// started with (systemd's protocol, LISTEN_FDS) take the place of the configured
-// addresses. The error is about listening or serving; after a drain there is none.
+// done, then drains: requests under way may go on for limits.drain. Sockets that
+// the process was started with (systemd's protocol, LISTEN_FDS) take the place of
+// those for clients. The error is about listening or serving; after a drain there is none.
 func (s *Server) Run(ctx context.Context) error {
 	given, err := inherited()
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *Server) run(ctx context.Context, inlets []*inlet) error {
 	s.reloading.Lock()
 	s.failed, s.running = failed, true
 	s.revision().door.open()
-	s.connections.spare, _ = os.Open(os.DevNull)
+	defer s.connections.keepSpare()()
 	s.attach(inlets)
 	s.reloading.Unlock()
 	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))

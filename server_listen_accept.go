@@ -25,8 +25,9 @@ type connections struct {
 	warned                                  atomic.Int64 // when people were last told to look, in Unix seconds
 
 	lingering chan struct{} // a token for each refused connection that is still read
-	spare     *os.File      // a descriptor to give up when there is none left; owned by who holds spareMu
-	spareMu   sync.Mutex
+
+	spareMu sync.Mutex
+	spare   *os.File // a descriptor to give up when there is none left; guarded by spareMu
 }
 
 func newConnections() *connections {
@@ -46,7 +47,7 @@ func (s *Server) accept(p *inlet) error {
 			return nil
 		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
 			s.log.Log(context.Background(), s.connections.concern(), "no descriptor left for a connection", "addr", p.Addr().String(), "err", err)
-			if s.connections.shed(p) {
+			if s.connections.shed(p.Listener) {
 				continue
 			}
 		case !temporary(err):
@@ -76,16 +77,43 @@ func temporary(err error) bool {
 func (n *connections) shed(l net.Listener) bool {
 	n.spareMu.Lock()
 	defer n.spareMu.Unlock()
-	if n.spare != nil {
-		n.spare.Close()
+	n.setSpare(nil)
+	if d, ok := l.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = d.SetDeadline(time.Now().Add(shedTime)) // others may need the descriptor
+		defer d.SetDeadline(time.Time{})
 	}
 	c, err := l.Accept()
 	if err == nil {
 		n.refusedFiles.Add(1)
 		c.Close()
 	}
-	n.spare, _ = os.Open(os.DevNull)
+	spare, _ := os.Open(os.DevNull)
+	n.setSpare(spare)
 	return err == nil
+}
+
+// shedTime is how long a connection that has been announced may take to come.
+const shedTime = 100 * time.Millisecond
+
+// setSpare replaces the spare descriptor. Callers hold spareMu.
+func (n *connections) setSpare(f *os.File) {
+	if n.spare != nil {
+		n.spare.Close()
+	}
+	n.spare = f
+}
+
+// keepSpare has a spare descriptor at hand until release is called.
+func (n *connections) keepSpare() (release func()) {
+	spare, _ := os.Open(os.DevNull)
+	n.spareMu.Lock()
+	n.setSpare(spare)
+	n.spareMu.Unlock()
+	return func() {
+		n.spareMu.Lock()
+		n.setSpare(nil)
+		n.spareMu.Unlock()
+	}
 }
 
 // admit gives a connection to the door of the current revision, unless there are

@@ -196,6 +196,8 @@ func (s *Server) Reread() error {
 	if s.options.Load == nil {
 		return errors.New("there is no configuration to read again")
 	}
+	s.rereading.Lock() // or what was read before could be put in force after
+	defer s.rereading.Unlock()
 	cfg, warnings, err := s.options.Load()
 	for _, w := range warnings {
 		s.log.Warn(w.String())

@@ -151,8 +151,10 @@ func follow(w *fsnotify.Watcher, files []string) {
 func (s *Server) Refresh(why string) {
 	s.log.Info("reading the configuration again", "cause", why)
 	s.notifier.reloading()
-	defer s.notifier.ready()
 	err := s.Reread()
+	if !s.draining.Load() {
+		s.notifier.ready()
+	}
 	var problems Problems
 	switch {
 	case errors.As(err, &problems):
