@@ -19,6 +19,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/cache"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/mem"
 )
 
@@ -125,8 +126,10 @@ func TestTransparentShares(t *testing.T) {
 	})
 	transparently(t, func(t *testing.T, b *bench) {
 		b.set(slowly(always(200, "one", "Cache-Control", "max-age=60")))
+		began := time.Now()
 		b.together(t, many("Authorization", "me")...)
 		assert.Equal(t, 10, b.hits(), "§3.5")
+		assert.Equal(t, time.Second, time.Since(began), "and nobody waits to see that")
 	})
 	transparently(t, func(t *testing.T, b *bench) {
 		b.set(slowly(func(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
@@ -385,6 +388,145 @@ func TestTransparentMarkers(t *testing.T) {
 			assert.Equal(t, "now "+foo, string(body))
 		}
 	})
+}
+
+// slow is a store that takes a second to commit.
+type slow struct{ *mem.Store }
+
+type slowDraft struct{ store.Draft }
+
+func (s slow) Draft(ctx context.Context, size int64) (store.Draft, error) {
+	d, err := s.Store.Draft(ctx, size)
+	return slowDraft{d}, err
+}
+
+func (d slowDraft) Commit(ctx context.Context, e *exchange.Entry) error {
+	time.Sleep(time.Second)
+	return d.Draft.Commit(ctx, e)
+}
+
+// TestTransparentInPlace: who has it all and asks again finds it, though the
+// transfer was one that nobody could join.
+func TestTransparentInPlace(t *testing.T) {
+	for _, size := range []string{"known", "unknown", "none"} {
+		t.Run(size, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := start(t, slow{new(mem.Store)})
+				defer b.close()
+				time.Sleep(time.Minute)
+				b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+					resp := says(200, "one", "Cache-Control", "public, max-age=60")
+					switch size {
+					case "unknown":
+						resp.Entry.Size = -1
+					case "none":
+						resp = says(200, "", "Cache-Control", "public, max-age=60")
+					}
+					return resp, nil
+				})
+				for _, hit := range []bool{false, true} {
+					resp, err := b.src.Get(t.Context(), wired("GET", "/a", "Authorization", "me"))
+					require.NoError(t, err)
+					b := make([]byte, max(resp.Entry.Size, 0))
+					if size == "unknown" {
+						_, err = io.ReadAll(resp.Body)
+					} else {
+						_, err = io.ReadFull(resp.Body, b) // a client that knows the length reads no further
+					}
+					require.NoError(t, err)
+					resp.Body.Close()
+					if size == "none" {
+						synctest.Wait()
+						time.Sleep(time.Second)
+					}
+					assert.Equal(t, hit, resp.Outcome.Hit)
+				}
+			})
+		})
+	}
+}
+
+// TestTransparentRest: the rest of a part is joined to it only if the origin says
+// that both are of the same content, whatever it was asked (F10).
+func TestTransparentRest(t *testing.T) {
+	const first, second = "01234", "56789"
+	tests := []struct {
+		name   string
+		rest   *exchange.Response
+		hits   int
+		joined bool
+	}{
+		{"the rest", says(206, second, "Etag", `"v"`, "Content-Range", "bytes 5-9/10", "Cache-Control", "max-age=60"), 2, true},
+		{"of another", says(206, second, "Etag", `"w"`, "Content-Range", "bytes 5-9/10", "Cache-Control", "max-age=60"), 3, false},
+		{"of another length", says(206, second, "Etag", `"v"`, "Content-Range", "bytes 5-9/11", "Cache-Control", "max-age=60"), 3, false},
+		{"another part", says(206, second, "Etag", `"v"`, "Content-Range", "bytes 4-8/10", "Cache-Control", "max-age=60"), 3, false},
+		{"no part", says(206, second, "Etag", `"v"`, "Cache-Control", "max-age=60"), 3, false},
+		{"nothing there", says(416, "", "Content-Range", "bytes */5"), 3, false},
+		{"another whole", says(200, "whole", "Etag", `"w"`, "Cache-Control", "max-age=60"), 2, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			transparently(t, func(t *testing.T, b *bench) {
+				b.set(always(206, first, "Etag", `"v"`, "Content-Range", "bytes 0-4/10", "Cache-Control", "max-age=60"))
+				b.get(t, wired("GET", "/a", "Range", "bytes=0-4"))
+				b.set(func(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
+					if req.Header["Range"] == nil {
+						return says(200, "whole", "Etag", `"w"`, "Cache-Control", "max-age=60"), nil
+					}
+					assert.Equal(t, http.Header{"Range": {"bytes=5-"}, "If-Range": {`"v"`}}, req.Header)
+					tt.rest.Entry.Requested, tt.rest.Entry.Received = time.Now(), time.Now()
+					return tt.rest, nil
+				})
+				body, resp := b.get(t, wired("GET", "/a"))
+				want := "whole"
+				if tt.joined {
+					want = first + second
+				}
+				assert.Equal(t, want, string(body))
+				assert.Equal(t, 200, resp.Entry.Status)
+				assert.NotContains(t, resp.Entry.Header, "Content-Range")
+				assert.Equal(t, tt.hits, b.hits())
+				synctest.Wait()
+				body, resp = b.get(t, wired("GET", "/a"))
+				assert.Equal(t, want, string(body))
+				assert.True(t, resp.Outcome.Hit)
+			})
+		})
+	}
+}
+
+// TestTransparentPart: a stored part answers for what it has, and for nothing else.
+func TestTransparentPart(t *testing.T) {
+	tests := []struct {
+		name   string
+		fields []string
+		hit    bool
+	}{
+		{"within", []string{"Range", "bytes=1-2"}, true},
+		{"of the same", []string{"Range", "bytes=1-2", "If-Range", `"v"`}, true},
+		{"of another", []string{"Range", "bytes=1-2", "If-Range", `"w"`}, false},
+		{"by a date", []string{"Range", "bytes=1-2", "If-Range", "Sat, 01 Jan 2000 00:00:00 GMT"}, false},
+		{"beyond", []string{"Range", "bytes=3-5"}, false},
+		{"several", []string{"Range", "bytes=1-2,3-3"}, false},
+		{"with a condition", []string{"Range", "bytes=1-2", "If-None-Match", `"w"`}, false},
+		{"no-cache", []string{"Range", "bytes=1-2", "Cache-Control", "no-cache"}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			transparently(t, func(t *testing.T, b *bench) {
+				b.set(always(206, "01234", "Etag", `"v"`, "Last-Modified", "Sat, 01 Jan 2000 00:00:00 GMT", "Content-Range", "bytes 0-4/10", "Cache-Control", "max-age=60"))
+				b.get(t, wired("GET", "/a", "Range", "bytes=0-4"))
+				b.set(always(206, "xx", "Content-Range", "bytes 1-2/10"))
+				body, resp := b.get(t, wired("GET", "/a", tt.fields...))
+				assert.Equal(t, tt.hit, resp.Outcome.Hit)
+				if tt.hit {
+					assert.Equal(t, "12", string(body))
+					assert.Equal(t, "bytes 1-2/10", resp.Entry.Header.Get("Content-Range"))
+					assert.EqualValues(t, 2, resp.Entry.Size)
+				}
+			})
+		})
+	}
 }
 
 func TestTransparentTooLarge(t *testing.T) {
