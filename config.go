@@ -340,8 +340,8 @@ type Fills struct {
 type Log struct {
 	Level  Level     `yaml:"level"`  // trace, debug, info, warn or error. Default info
 	Format LogFormat `yaml:"format"` // text or json. Default text
-	Access bool      `yaml:"access"` // two lines a request, at its start and its end. Default true
-	File   string    `yaml:"file"`   // appended to. Default '': standard error
+	Access bool      `yaml:"access"` // two lines a request, at its start and its end; only the latter if it is answered from memory. Default true
+	File   string    `yaml:"file"`   // appended to, up to a second late below warn. Default '': standard error
 }
 
 // Sentry is where errors are reported.

@@ -21,9 +21,18 @@ type Logger struct {
 	stderr io.Writer
 	flush  func(context.Context)
 
-	mu   sync.Mutex
-	file *os.File // nil: stderr; guarded by mu
+	mu      sync.Mutex
+	file    *os.File // nil: stderr; guarded by mu
+	waiting []byte   // lines that are not yet in file; guarded by mu
 }
+
+// Lines below warn reach a file together: not later than logDelay, and not more
+// than logRoom bytes of them. A system call for each would cost more than most of
+// the answers that they are about.
+const (
+	logDelay = time.Second
+	logRoom  = 64 << 10
+)
 
 // NewLogger makes the logger that c asks for: to stderr, or appended to the file it
 // names, and errors to Sentry too. version is the release in reports. Close ends it.
@@ -47,7 +56,7 @@ func (c *Config) NewLogger(stderr io.Writer, version string) (*Logger, error) {
 		return nil, err
 	}
 	commit()
-	l.Logger = slog.New(h)
+	l.Logger = slog.New(punctual{h, l})
 	return l, nil
 }
 
@@ -69,6 +78,7 @@ func (l *Logger) Prepare(c *Config) (commit func(), err error) {
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		l.write()
 		if l.file != nil {
 			l.file.Close()
 		}
@@ -83,10 +93,43 @@ func (l *Logger) Close() {
 	l.flush(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.write()
 	if l.file != nil {
 		l.file.Close()
 		l.file = nil
 	}
+}
+
+// write puts what waits into the file, where errors have no other place to go to.
+// Callers hold mu.
+func (l *Logger) write() {
+	if len(l.waiting) > 0 && l.file != nil {
+		_, _ = l.file.Write(l.waiting)
+	}
+	l.waiting = l.waiting[:0]
+}
+
+// punctual is a handler whose records from warn on do not wait in memory.
+type punctual struct {
+	slog.Handler
+	l *Logger
+}
+
+func (h punctual) Handle(ctx context.Context, r slog.Record) error {
+	err := h.Handler.Handle(ctx, r)
+	if r.Level >= slog.LevelWarn {
+		h.l.mu.Lock()
+		defer h.l.mu.Unlock()
+		h.l.write()
+	}
+	return err
+}
+
+func (h punctual) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return punctual{h.Handler.WithAttrs(attrs), h.l}
+}
+func (h punctual) WithGroup(name string) slog.Handler {
+	return punctual{h.Handler.WithGroup(name), h.l}
 }
 
 // logWriter writes to where the log goes now.
@@ -95,15 +138,28 @@ type logWriter struct{ *Logger }
 func (w logWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.file != nil {
-		return w.file.Write(p)
+	if w.file == nil {
+		return w.stderr.Write(p)
 	}
-	return w.stderr.Write(p)
+	if len(w.waiting) == 0 {
+		time.AfterFunc(logDelay, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.write()
+		})
+	}
+	if w.waiting = append(w.waiting, p...); len(w.waiting) >= logRoom {
+		w.write()
+	}
+	return len(p), nil
 }
 
 // levelNames gives trace its name: slog would call it DEBUG-4.
 func levelNames(groups []string, a slog.Attr) slog.Attr {
-	if level, ok := a.Value.Any().(slog.Level); ok && len(groups) == 0 && a.Key == slog.LevelKey && level == LevelTrace {
+	if a.Key != slog.LevelKey || len(groups) > 0 { // most attributes
+		return a
+	}
+	if level, ok := a.Value.Any().(slog.Level); ok && level == LevelTrace {
 		a.Value = slog.StringValue("TRACE")
 	}
 	return a

@@ -82,9 +82,11 @@ func TestLoggerFollows(t *testing.T) {
 		require.NoError(t, os.Rename(filepath.Join(dir, "log"), filepath.Join(dir, "old"))) // logrotate
 	}
 	assert.Equal(t, 1, strings.Count(stderr.String(), "shown"))
+	log.Warn("nothing waits behind this")
 	assert.Equal(t, 1, logged("old"), "the second one; the first was renamed with two")
 	log.Level.Set(slog.LevelWarn)
 	log.Info("shown")
+	log.Warn("nothing waits behind this")
 	assert.Equal(t, 1, logged("old"))
 
 	for _, c := range []struct{ text, want string }{

@@ -31,7 +31,8 @@ func (s *Server) newTable(cfg *Config) *front.Table {
 type hot struct {
 	*front.Table
 	mutable bool // mutable content too
-	sent    func(*front.Answer)
+	counter edge.Counter
+	log     *slog.Logger // of accesses; nil: they are not logged
 }
 
 var _ edge.Hot = (*hot)(nil)
@@ -39,25 +40,14 @@ var _ edge.Hot = (*hot)(nil)
 // newHot is what the edge of a hub offers its hits to. Mutable content is ready
 // only where nothing but the store decides what a key leads to: not in hubs that
 // know of generations, whose files change together.
+//
+// Requests that are answered from the table pass by everything between the edge
+// and the hub: where there is something that must see them, options.Hot stays nil.
 func (s *Server) newHot(cfg *Config, m *mounted, table *front.Table, counter edge.Counter) *hot {
-	h := &hot{Table: table, mutable: m.config.Module() == HubFiles && m.config.Name == defaultHub}
-	log := s.log
-	if !cfg.Log.Access || !log.Enabled(context.Background(), slog.LevelInfo) {
-		log = nil
-	}
-	more := []slog.Attr{
-		slog.String("action", "proxy"), slog.String("hub", m.config.Name),
-		slog.String("module_key", string(m.config.Module())), slog.String("rollout_flag", string(m.config.Rollout)),
-		slog.Bool("cache_hit", true), slog.Int("upstream_status", 0),
-	}
-	h.sent = func(a *front.Answer) {
-		if counter != nil {
-			counter.Answered(a.Outcome)
-			counter.Sent(a.Outcome, a.Bytes)
-		}
-		if log != nil {
-			logHot(log, a, more)
-		}
+	h := &hot{Table: table, mutable: m.config.Module() == HubFiles && m.config.Name == defaultHub, counter: counter}
+	if cfg.Log.Access && s.log.Enabled(context.Background(), slog.LevelInfo) {
+		h.log = s.log.With("handler", "GET /", "status", http.StatusOK, "action", "proxy", "hub", m.config.Name,
+			"module_key", string(m.config.Module()), "rollout_flag", string(m.config.Rollout), "cache_hit", true, "upstream_status", 0)
 	}
 	return h
 }
@@ -65,26 +55,41 @@ func (s *Server) newHot(cfg *Config, m *mounted, table *front.Table, counter edg
 // Publish implements [edge.Hot].
 func (h *hot) Publish(epoch uint64, r *http.Request, req *exchange.Request, resp *exchange.Response, sent http.Header) {
 	if h.mutable || req.Policy.Class == freshness.Immutable {
-		h.Table.Publish(epoch, front.Hit{Request: r, Exchange: req, Response: resp, Header: sent, Sent: h.sent})
+		h.Table.Publish(epoch, front.Hit{Request: r, Exchange: req, Response: resp, Header: sent, Sent: h.sent(r, resp.Entry)})
 	}
 }
 
-// logHot logs an answer from memory: as the access log does, but for the line at
-// its start.
-func logHot(log *slog.Logger, a *front.Answer, more []slog.Attr) {
-	method := http.MethodGet
-	if a.Head {
-		method = http.MethodHead
+// sent hears of the answers of an entry, counts them, and logs them as the access
+// log does, but for the line at their start. What all those lines have in common is
+// written but once.
+func (h *hot) sent(r *http.Request, e *exchange.Entry) func(*front.Answer) {
+	log := h.log
+	if log != nil {
+		path, _, _ := strings.Cut(r.RequestURI, "?")
+		log = log.With("path", path[:min(len(path), maxLogged)], "upstream", e.Mirror)
 	}
-	path, _, _ := strings.Cut(a.Ready.Target, "?")
-	attrs := append(make([]slog.Attr, 0, 20),
-		slog.String("method", method), slog.String("path", path), slog.String("handler", "GET /"),
-		slog.Int("status", http.StatusOK), slog.Int64("bytes", a.Bytes), slog.Duration("duration", time.Since(a.Started)),
-		slog.String("cache", a.Outcome.Word()), slog.String("cache_status", a.Outcome.CacheStatus("cache-proxy")),
-		slog.String("upstream", a.Ready.Entry.Mirror), slog.String("client", a.Client))
-	if !a.Complete {
-		attrs = append(attrs, slog.Bool("aborted", true))
+	return func(a *front.Answer) {
+		if h.counter != nil {
+			h.counter.Answered(a.Outcome)
+			h.counter.Sent(a.Outcome, a.Bytes)
+		}
+		if log == nil {
+			return
+		}
+		method := http.MethodGet
+		if a.Head {
+			method = http.MethodHead
+		}
+		attrs := append(make([]slog.Attr, 0, 8),
+			slog.String("method", method), slog.Int64("bytes", a.Bytes), slog.Duration("duration", time.Since(a.Started)),
+			slog.String("cache", a.Outcome.Word()), slog.String("cache_status", a.Outcome.CacheStatus("cache-proxy")),
+			slog.String("client", a.Client), slog.String("request_id", a.RequestID))
+		if !a.Complete {
+			attrs = append(attrs, slog.Bool("aborted", true))
+		}
+		log.LogAttrs(context.Background(), slog.LevelInfo, "request finished", attrs...)
 	}
-	attrs = append(append(attrs, slog.String("request_id", a.RequestID)), more...)
-	log.LogAttrs(context.Background(), slog.LevelInfo, "request finished", attrs...)
 }
+
+// maxLogged is how much of a path is logged.
+const maxLogged = 1 << 10
