@@ -74,6 +74,8 @@ var thirdParty = map[string]struct{ importer, why string }{
 	"github.com/ulikunitz/xz":             {"pkgs/hub", "indexes come packed: xz"},
 	"github.com/fsnotify/fsnotify":        {".", "changes of the configuration's files"},
 	"golang.org/x/crypto/acme":            {".", "certificates by ACME"},
+	"github.com/go-jose/go-jose/v4":       {"pkgs/filter", "signed tokens and the keys of their issuers"},
+	"golang.org/x/crypto/bcrypt":          {"pkgs/filter", "passwords of htpasswd files"},
 	"golang.org/x/sys":                    {"pkgs/store/disk", "extended attributes, statfs and locks"},
 	"golang.org/x/mod":                    {"pkgs/hub/gomod", "module paths, checksum databases and h1 hashes"},
 	"golang.org/x/time":                   {"pkgs/upstream", "buckets of bytes a second"},

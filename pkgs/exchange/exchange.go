@@ -105,6 +105,10 @@ type Request struct {
 	// as it came ([freshness.Transparent]); nil for all others.
 	Wire *Wire
 
+	// Sieve says which versions an index may show; nil: all. A hub that can reads it
+	// where it rewrites, and nothing behind that does.
+	Sieve *Sieve
+
 	Package, Version string // what it is about, for filters and logs
 	Client           Client // who asks; nothing in it goes upstream
 }
@@ -123,6 +127,15 @@ type Wire struct {
 	// Locate is the key of what a URI reference in the response of mirror names; false
 	// if that is not of the same origin.
 	Locate func(mirror, reference string) (Key, bool)
+}
+
+// A Sieve says which versions of a package a client is shown. Immutable.
+type Sieve struct {
+	Rules string // differs whenever Shows would say something else of the same
+	Dates bool   // Shows wants to know when versions were published
+
+	// Shows reports whether a version is shown; published is zero if that is not known.
+	Shows func(version string, published time.Time) bool
 }
 
 // Clone returns a copy that may be changed before it is sent on. The header is copied too.

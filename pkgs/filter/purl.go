@@ -1,0 +1,139 @@
+package filter
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// A Pattern means packages, and versions of them. It is written as a package URL
+// (purl, https://github.com/package-url/purl-spec) in whose parts * is any text:
+//
+//	pkg:npm/left-pad            every version of it
+//	pkg:npm/%40scope/*@1.*      versions that begin with "1." of what is in a scope
+//	pkg:golang/example.org/x/*  modules below a path
+//	left-pad@1.0.0              of whatever type
+type Pattern struct {
+	text             string
+	kind, name, vers string // kind: that of a purl, "" is any; vers: "" is every version
+}
+
+// purls are the types of package URLs, and which types of hubs serve them.
+var purls = map[string][]string{
+	"npm": {"npm"}, "pypi": {"pypi"}, "golang": {"go"}, "cargo": {"cargo"}, "maven": {"maven"}, "oci": {"oci"}, "docker": {"oci"},
+	"deb": {"apt"}, "rpm": {"rpm"}, "apk": {"apk"}, "alpm": {"pacman"}, "generic": {"files", "http"},
+}
+
+// distributions are types whose namespace is a vendor, which hubs do not know.
+var distributions = []string{"deb", "rpm", "apk", "alpm"}
+
+// UnmarshalText reads a pattern.
+func (p *Pattern) UnmarshalText(text []byte) error {
+	s := string(text)
+	bad := func(reason string) error {
+		return fmt.Errorf("%q is no package URL such as pkg:npm/left-pad@1.*: %s", s, reason)
+	}
+	*p = Pattern{text: s}
+	rest, typed := strings.CutPrefix(s, "pkg:")
+	if typed {
+		var ok bool
+		if p.kind, rest, ok = strings.Cut(strings.TrimLeft(rest, "/"), "/"); !ok {
+			return bad("it has no name")
+		}
+		if p.kind = strings.ToLower(p.kind); p.kind == "*" {
+			p.kind = ""
+		} else if purls[p.kind] == nil {
+			return bad("the type " + p.kind + " is none that is served")
+		}
+	}
+	if strings.ContainsAny(rest, "?#") {
+		return bad("qualifiers and subpaths select nothing here")
+	}
+	if at := strings.LastIndexByte(rest, '@'); at > 0 {
+		if p.vers = rest[at+1:]; p.vers == "" {
+			return bad("the version is empty")
+		}
+		rest = rest[:at]
+	}
+	var err error
+	if p.name, err = url.PathUnescape(strings.Trim(rest, "/")); err != nil {
+		return bad("bad escapes")
+	}
+	if p.vers, err = url.PathUnescape(p.vers); err != nil {
+		return bad("bad escapes")
+	}
+	if p.name == "" {
+		return bad("it has no name")
+	}
+	if slices.Contains(distributions, p.kind) {
+		p.name = p.name[strings.LastIndexByte(p.name, '/')+1:]
+	}
+	if p.kind == "maven" { // pkg:maven/GROUP/ARTIFACT is GROUP:ARTIFACT
+		if i := strings.LastIndexByte(p.name, '/'); i >= 0 {
+			p.name = p.name[:i] + ":" + p.name[i+1:]
+		}
+	}
+	if p.kind == "pypi" {
+		p.name = strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(p.name))
+	}
+	if p.vers == "*" {
+		p.vers = ""
+	}
+	return nil
+}
+
+// String is the pattern as it was written.
+func (p Pattern) String() string { return p.text }
+
+// names reports whether it is about a package of a hub, in some version at least.
+func (p *Pattern) names(hub *Hub, name string) bool {
+	return (p.kind == "" || slices.Contains(purls[p.kind], hub.Type)) && glob(p.name, name)
+}
+
+// matches reports whether it is about a version of a package that it names. Not of
+// "", which stands for all, unless it is about all.
+func (p *Pattern) matches(version string) bool {
+	return p.vers == "" || version != "" && (glob(p.vers, version) || glob(p.vers, strings.TrimPrefix(version, "v")))
+}
+
+// glob reports whether s is pattern, in which * is any text.
+func glob(pattern, s string) bool {
+	first, rest, ok := strings.Cut(pattern, "*")
+	if !ok {
+		return pattern == s
+	}
+	if !strings.HasPrefix(s, first) {
+		return false
+	}
+	s = s[len(first):]
+	for {
+		part, after, more := strings.Cut(rest, "*")
+		if !more {
+			return strings.HasSuffix(s, rest)
+		}
+		i := strings.Index(s, part)
+		if i < 0 {
+			return false
+		}
+		s, rest = s[i+len(part):], after
+	}
+}
+
+// purlOf is a version of a package as a package URL.
+func purlOf(hub *Hub, name, version string) string {
+	kind := "generic"
+	for k, hubs := range purls {
+		if slices.Contains(hubs, hub.Type) && k != "docker" {
+			kind = k
+		}
+	}
+	if kind == "maven" {
+		name = strings.Replace(name, ":", "/", 1)
+	}
+	s := "pkg:" + kind + "/" + strings.ReplaceAll(name, "@", "%40")
+	if version != "" {
+		s += "@" + url.PathEscape(version)
+	}
+	return s
+}
