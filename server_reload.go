@@ -170,7 +170,9 @@ func (s *Server) Reload(cfg *Config) error {
 	}
 	var opened, gone []*inlet
 	if s.running {
-		opened, gone, err = s.open(cfg)
+		if opened, gone, err = s.open(cfg); err != nil {
+			err = cfg.Problem("listen", err.Error())
+		}
 	}
 	commit := func() {}
 	if err == nil && s.options.Prepare != nil {

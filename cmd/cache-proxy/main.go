@@ -195,6 +195,10 @@ func serve(c *cacheproxy.Config, source string, warnings []cacheproxy.Warning, o
 	for _, w := range warnings {
 		log.Warn(w.String())
 	}
+	ctx, stop := untilSignal(log)
+	defer stop()
+	hangups := make(chan os.Signal, 1) // from now on, since a SIGHUP would else end the process
+	signal.Notify(hangups, syscall.SIGHUP)
 	s, err := cacheproxy.New(c, cacheproxy.Options{
 		Log: log, Level: logger.Level, Version: programVersion(), Debug: o.debug.handler(),
 		File: o.file(), Load: o.reload, Prepare: logger.Prepare,
@@ -203,8 +207,7 @@ func serve(c *cacheproxy.Config, source string, warnings []cacheproxy.Warning, o
 		log.Error("failed to start server", "err", err)
 		return exitFailed
 	}
-	ctx, stop := untilSignal(log, func() { s.Refresh("SIGHUP") })
-	defer stop()
+	defer onHangup(hangups, func() { s.Refresh("SIGHUP") })()
 	if err := s.Run(ctx); err != nil {
 		message := "server failed"
 		if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "listen" {
@@ -218,24 +221,12 @@ func serve(c *cacheproxy.Config, source string, warnings []cacheproxy.Warning, o
 }
 
 // untilSignal is a context that ends with SIGINT or SIGTERM; a second one ends
-// the process at once. SIGHUP calls refresh, one call at a time. stop gives the
-// signals back.
-func untilSignal(log *slog.Logger, refresh func()) (ctx context.Context, stop func()) {
+// the process at once. stop gives the signals back.
+func untilSignal(log *slog.Logger) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	signals, hangups := make(chan os.Signal, 4), make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	signal.Notify(hangups, syscall.SIGHUP)
 	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-hangups:
-				refresh()
-			case <-done:
-				return
-			}
-		}
-	}()
 	go func() {
 		for {
 			select {
@@ -255,9 +246,29 @@ func untilSignal(log *slog.Logger, refresh func()) (ctx context.Context, stop fu
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
-		signal.Stop(hangups)
 		close(done)
 		cancel()
+	}
+}
+
+// onHangup calls refresh for what comes from hangups, one call at a time, until
+// stop is called, which waits for the last.
+func onHangup(hangups chan os.Signal, refresh func()) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-hangups:
+				refresh()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
 	}
 }
 
