@@ -173,7 +173,7 @@ func (c *Cache) Wrap(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		switch {
 		case req.Policy.Class == freshness.Passthrough:
-			return forward(ctx, next, req, exchange.FwdBypass)
+			return c.forward(ctx, next, req, exchange.FwdBypass)
 		case req.Policy.Class == freshness.Transparent && req.Wire != nil:
 			return c.transparent(ctx, next, req)
 		}
@@ -185,7 +185,7 @@ func (c *Cache) Wrap(next exchange.Source) exchange.Source {
 				return resp, err
 			}
 		}
-		return forward(ctx, next, req, exchange.FwdURIMiss)
+		return c.forward(ctx, next, req, exchange.FwdURIMiss)
 	})
 }
 
@@ -251,7 +251,7 @@ func (c *Cache) miss(ctx context.Context, next exchange.Source, req *exchange.Re
 	}
 	if req.Head && !c.flying(req.Key) {
 		// Nothing is stored for a HEAD: the head alone is no content (T34).
-		resp, err := forward(ctx, next, req, exchange.FwdURIMiss)
+		resp, err := c.forward(ctx, next, req, exchange.FwdURIMiss)
 		if err == nil {
 			c.remember(req, resp.Entry, nil)
 		}
@@ -259,7 +259,7 @@ func (c *Cache) miss(ctx context.Context, next exchange.Source, req *exchange.Re
 	}
 	f, r, leader := c.join(ctx, next, req, nil)
 	if f == nil {
-		return forward(ctx, next, req, exchange.FwdURIMiss)
+		return c.forward(ctx, next, req, exchange.FwdURIMiss)
 	}
 	select {
 	case <-f.head:
@@ -290,9 +290,9 @@ func (c *Cache) landed(ctx context.Context, next exchange.Source, req *exchange.
 			resp.Outcome = o
 			resp.Outcome.Collapsed, resp.Outcome.HasTTL = false, false
 			resp.Body = content(req, resp.Body)
-			return resp, nil
+			return c.proven(ctx, req, resp), nil
 		}
-		return forward(ctx, next, req, o.Fwd)
+		return c.forward(ctx, next, req, o.Fwd)
 	case streaming:
 		o.Stored = f.storing()
 		if o.Collapsed && f.complete() {
@@ -308,13 +308,18 @@ func (c *Cache) landed(ctx context.Context, next exchange.Source, req *exchange.
 }
 
 // forward asks next for this one client, beside the cache.
-func forward(ctx context.Context, next exchange.Source, req *exchange.Request, why exchange.Fwd) (*exchange.Response, error) {
+func (c *Cache) forward(ctx context.Context, next exchange.Source, req *exchange.Request, why exchange.Fwd) (*exchange.Response, error) {
+	if blame, _, ok := c.wrong.get(req.Key, c.now()); ok {
+		ask := *req
+		ask.Avoid, ask.Doubt = blame.wrong, blame.doubted
+		req = &ask
+	}
 	resp, err := next.Get(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	resp.Outcome.Fwd = why
-	return resp, nil
+	return c.proven(ctx, req, resp), nil
 }
 
 // flying says whether the key has a flight.

@@ -648,6 +648,43 @@ func TestDigest(t *testing.T) {
 		synctest.Wait()
 		assert.False(t, b.isStored(t, req))
 	})
+	for _, beside := range []struct {
+		name  string
+		store func(*bench) store.Store
+		reply func(*exchange.Response)
+	}{
+		{"content that is not to be stored is proved too", nil, func(r *exchange.Response) { r.NoStore = true }},
+		{"so is content beside a store that cannot be read", func(b *bench) store.Store { return &unreadable{Store: b.store} }, func(*exchange.Response) {}},
+	} {
+		scene(t, beside.name, func(t *testing.T, b *bench) { // F13, F23
+			if beside.store != nil {
+				b = start(t, beside.store(b))
+				defer b.close()
+			}
+			bad := bytes.Clone(content)
+			bad[0] ^= 1
+			b.set(func(ctx context.Context, r *exchange.Request) (*exchange.Response, error) {
+				reply := whole(bad)
+				if slices.Contains(r.Avoid, "http://m") {
+					reply = whole(content)
+				}
+				resp, err := reply(ctx, r)
+				beside.reply(resp)
+				return resp, err
+			})
+			req := request("/a")
+			req.Digest = exchange.NewDigest("sha256", sum[:])
+			resp, err := b.src.Get(t.Context(), req)
+			require.NoError(t, err)
+			got, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			assert.ErrorContains(t, err, "wrong content")
+			assert.Len(t, got, 200_000-64<<10, "the last block is held back, and no more")
+			synctest.Wait()
+			got, _ = b.get(t, req)
+			assert.True(t, bytes.Equal(content, got), "another mirror is asked next")
+		})
+	}
 	scene(t, "and the right one takes its place, from another mirror", func(t *testing.T, b *bench) {
 		bad := bytes.Clone(content)
 		bad[0] ^= 1
@@ -727,6 +764,27 @@ func (t taught) Lookup(_ context.Context, key exchange.Key) (exchange.Fact, bool
 	f, ok := t[key]
 	return f, ok
 }
+
+// unreadable is a store that has every entry as long as nobody looks for long: a
+// flight finds that there is one, and who asked for it does not.
+type unreadable struct {
+	store.Store
+	asked atomic.Int32
+}
+
+func (s *unreadable) Open(ctx context.Context, key exchange.Key) (*exchange.Entry, io.ReadSeekCloser, error) {
+	if s.asked.Add(1)%2 == 0 {
+		e := &exchange.Entry{Key: key, Status: 200, Size: 200_000, Received: time.Now()}
+		sum := sha256.Sum256(random(200_000))
+		e.Digest = exchange.NewDigest("sha256", sum[:])
+		return e, nopSeeker{bytes.NewReader(nil)}, nil
+	}
+	return nil, nil, errors.New("input/output error")
+}
+
+type nopSeeker struct{ io.ReadSeeker }
+
+func (nopSeeker) Close() error { return nil }
 
 // broken is a store whose writes fail from some point on.
 type broken struct {

@@ -624,7 +624,8 @@ func TestBlame(t *testing.T) { // F13
 		resp, err := b.src.Get(t.Context(), other)
 		require.NoError(t, err)
 		resp.Body.Close()
-		assert.Empty(t, b.last().Doubt, "of another key nobody is doubted")
-		assert.Empty(t, b.last().Avoid)
+		synctest.Wait()
+		assert.Empty(t, b.asked[3].Doubt, "of another key nobody is doubted")
+		assert.Empty(t, b.asked[3].Avoid)
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
+	"net/http"
 	"slices"
 	"time"
 
@@ -116,6 +118,63 @@ func (p *proof) hashes() map[string]hash.Hash {
 		all[p.promise.Algorithm()] = p.wanted
 	}
 	return all
+}
+
+// proven is resp, whose content takes no part in a flight. If what it should be is
+// known, its last bytes come when it is proved, or else an error does.
+func (c *Cache) proven(ctx context.Context, req *exchange.Request, resp *exchange.Response) *exchange.Response {
+	if req.Head || resp.Entry.Status != http.StatusOK {
+		return resp
+	}
+	p := c.newProof(c.fact(ctx, req).Digest)
+	if p.wanted == nil {
+		return resp
+	}
+	body := resp.Body
+	resp.Ranges = nil
+	resp.Body = &proving{Closer: body, body: body, proof: p, held: make([]byte, 0, 2*smallChunk), wrong: func(err error) error {
+		c.counts.wrong.Add(1)
+		c.quarantine(req.Key, []exchange.Share{{Mirror: resp.Entry.Mirror}}, false)
+		return fmt.Errorf("%v from %s: %w", req.Key, resp.Entry.Mirror, err)
+	}}
+	return resp
+}
+
+// proving is content of which the last bytes are held back for the proof.
+type proving struct {
+	io.Closer
+	body  io.Reader
+	proof *proof
+	wrong func(error) error // is told of wrong content, and makes the error of it
+	held  []byte            // at most smallChunk more than free
+	free  int               // how much of held may be read
+	err   error             // behind held
+}
+
+// Read implements [io.Reader].
+func (v *proving) Read(p []byte) (int, error) {
+	for v.free == 0 {
+		if v.err != nil {
+			return 0, v.err
+		}
+		had := len(v.held)
+		n, err := v.body.Read(v.held[had:cap(v.held)])
+		v.held = v.held[:had+n]
+		v.proof.Write(v.held[had:])
+		v.free = max(0, len(v.held)-smallChunk)
+		if err == io.EOF {
+			if e := v.proof.check(); e != nil {
+				err = v.wrong(e)
+			} else {
+				v.free = len(v.held)
+			}
+		}
+		v.err = err
+	}
+	n := copy(p, v.held[:v.free])
+	v.held = append(v.held[:0], v.held[n:]...)
+	v.free -= n
+	return n, nil
 }
 
 // A blame is what is known of the mirrors that had to do with wrong content

@@ -54,11 +54,12 @@ func (c *Cache) transparent(ctx context.Context, next exchange.Source, req *exch
 
 // verbatim passes the request on, and its answer back, beside the cache.
 func verbatim(ctx context.Context, next exchange.Source, req *exchange.Request, why exchange.Fwd) (*exchange.Response, error) {
-	resp, err := forward(ctx, next, req, why)
-	if err == nil {
-		resp.Verbatim = true
+	resp, err := next.Get(ctx, req)
+	if err != nil {
+		return nil, err
 	}
-	return resp, err
+	resp.Outcome.Fwd, resp.Verbatim = why, true
+	return resp, nil
 }
 
 // shared answers a GET or HEAD once: from a transfer that is under way, from the

@@ -49,7 +49,7 @@ func (c *Cache) validate(ctx context.Context, next exchange.Source, req *exchang
 			return s.stale(req, exchange.Outcome{Hit: true, Detail: "overload"}), nil
 		}
 		s.body.Close()
-		return forward(ctx, next, req, exchange.FwdStale)
+		return c.forward(ctx, next, req, exchange.FwdStale)
 	}
 	if s.verdict == freshness.StaleUsable {
 		r.leave()
