@@ -193,7 +193,11 @@ func (t *gate) admit(ctx context.Context, req *exchange.Request, resp *exchange.
 		return nil, err
 	}
 	t.look(req.Key.Path, e.Mirror, root)
-	if published := t.published(ctx, req); published != nil && root.Order != 0 && root.Order < published.Order {
+	published := t.newest(req.Key.Path)
+	if stored := t.published(ctx, req); stored != nil {
+		published = max(published, stored.Order)
+	}
+	if root.Order != 0 && root.Order < published {
 		return nil, errOlder
 	}
 	gen := t.keep(req.Key.Path, digest, root)
@@ -320,7 +324,9 @@ func (t *gate) publish(ctx context.Context, gen *Generation, root *companion, wi
 		t.store(ctx, companionOf(t.format.Request(c.entry.Key.Path), gen.Digest), c)
 	}
 	if t.format.Read != nil {
-		t.store(ctx, rootWas(t.format.Request(gen.Path), gen.Digest), root)
+		was := rootWas(t.format.Request(gen.Path), gen.Digest)
+		t.store(ctx, was, root)
+		t.retain(ctx, was, root)
 	}
 	defer t.Save()
 	t.mu.Lock()
@@ -348,6 +354,35 @@ func (t *gate) store(ctx context.Context, req *exchange.Request, c *companion) {
 	t.mu.Lock()
 	delete(t.prepared, req.Key)
 	t.mu.Unlock()
+}
+
+// retain keeps a published root in memory if the cache has not stored it, in place
+// of what was kept of its set: while the disk fails, clients get it all the same,
+// and not what is stored, which is older.
+func (t *gate) retain(ctx context.Context, was *exchange.Request, c *companion) {
+	t.mu.Lock()
+	size := len(c.content)
+	for key, other := range t.unstored {
+		if key.Path == was.Key.Path {
+			delete(t.unstored, key)
+		} else {
+			size += len(other.content)
+		}
+	}
+	if size <= maxUnstored {
+		t.unstored[was.Key] = c
+	}
+	t.mu.Unlock()
+	resp, err := t.cached.Get(ctx, was)
+	if err != nil {
+		return
+	}
+	defer resp.Body.Close()
+	if resp.Outcome.Hit {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.unstored, was.Key)
+	}
 }
 
 // rest is a body of which some was read.

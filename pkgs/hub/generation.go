@@ -95,11 +95,13 @@ const (
 	maxRoot     = 16 << 20 // bytes of a root that is read (FAULTS B43)
 	maxReading  = 4        // roots in memory at once
 	maxSets     = 256
-	maxHot      = 256 // members of a set
+	maxHot      = 256      // members of a set
+	maxUnstored = 16 << 20 // bytes of published roots that could not be stored
 	maxPins     = 10_000
 	maxRoots    = 48
 	maxMissing  = 4                // roots that one missing file makes be looked at
 	pinTime     = time.Hour        // how long a client may take from a root to its last member
+	latestTime  = 24 * time.Hour   // how long after a root no older one is given
 	earlyTime   = 30 * time.Second // and from a companion to its root
 	behindTime  = 10 * time.Minute // how long a mirror is thought behind
 	forceTime   = 10 * time.Second // between validations that missing members make
@@ -144,6 +146,12 @@ func (g *Generations) Root(ctx context.Context, next exchange.Source, req *excha
 	gen := g.generation(resp)
 	if gen == nil {
 		return resp, nil
+	}
+	if newer := g.advance(gen); newer != "" {
+		resp.Body.Close()
+		if resp, gen, err = g.regain(ctx, next, req, newer); err != nil {
+			return nil, err
+		}
 	}
 	if now := g.now(); resp.Outcome.Stale && !g.expired && !gen.Expires.IsZero() && now.After(gen.Expires) {
 		// Clients take an expired root for an attack, and a 503 for what it is.

@@ -19,6 +19,7 @@ type Memory struct {
 	pins     map[pinned]pin
 	roots    map[rootKey]*kept
 	prepared map[exchange.Key]*companion // on their way into the cache
+	unstored map[exchange.Key]*companion // published roots that the cache could not store: the last of a set, maxUnstored bytes in all
 	clock    int64                       // counts uses of sets and roots
 
 	saving sync.Mutex // held while save is called; before mu
@@ -34,6 +35,7 @@ func NewMemory(save func(state []byte)) *Memory {
 		pins:     map[pinned]pin{},
 		roots:    map[rootKey]*kept{},
 		prepared: map[exchange.Key]*companion{},
+		unstored: map[exchange.Key]*companion{},
 	}
 }
 
@@ -46,9 +48,18 @@ type set struct {
 	hot         map[string]int       // members that clients used, and in which publication
 	since, last time.Time            // a new root has been waiting since, and was looked at last
 	behind      map[string]time.Time // mirrors that had an older root, and when
+	latest      latest
 	validations int
 	toured      []string  // mirrors that were asked on a tour of all of them
 	forced      time.Time // the last validation that a missing member made
+}
+
+// A latest is the newest root of a set that a client was given. Whatever becomes
+// of it in the cache, clients are given no older one for a day.
+type latest struct {
+	digest exchange.Digest
+	order  int64
+	at     time.Time
 }
 
 // A pin is the root that a client was given.
@@ -157,6 +168,33 @@ func (m *Memory) give(client exchange.Client, root string, p pin) {
 		}
 	}
 	m.pins[pinned{client.Addr, root}] = p
+}
+
+// advance remembers that gen is given to a client, unless a newer one has been:
+// then it returns that one's digest.
+func (g *Generations) advance(gen *Generation) (newer exchange.Digest) {
+	if gen.Order == 0 {
+		return ""
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s, now := g.setLocked(gen.Path), g.now()
+	if gen.Order < s.latest.order && now.Sub(s.latest.at) < latestTime {
+		return s.latest.digest
+	}
+	s.latest = latest{gen.Digest, gen.Order, now}
+	return ""
+}
+
+// newest is the order of the newest root that a client was given within a day;
+// 0 if there is none.
+func (g *Generations) newest(root string) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if l := g.setLocked(root).latest; g.now().Sub(l.at) < latestTime {
+		return l.order
+	}
+	return 0
 }
 
 // pin is the root that a client was given within a time.

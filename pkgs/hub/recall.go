@@ -27,15 +27,44 @@ func rootWas(req *exchange.Request, digest exchange.Digest) *exchange.Request {
 	return req
 }
 
-// former answers for a root by its digest, which only publish has.
+// former answers for a root by its digest, which only publish has, or unstored.
 func (t *gate) former(req *exchange.Request) (*exchange.Response, error) {
 	t.mu.Lock()
 	c := t.prepared[req.Key]
+	if c == nil {
+		c = t.unstored[req.Key]
+	}
 	t.mu.Unlock()
 	if c == nil {
 		return nil, &exchange.Error{Status: http.StatusServiceUnavailable, Message: "this index is gone"}
 	}
 	return c.response(), nil
+}
+
+// regain is a root that is not older than the one with this digest, which clients
+// have been given: what the cache has is, since the other could not be stored or
+// is gone. That one is looked for by its digest, or else upstream is asked again.
+func (g *Generations) regain(ctx context.Context, next exchange.Source, req *exchange.Request, digest exchange.Digest) (*exchange.Response, *Generation, error) {
+	again := *req
+	again.Policy.TTL, again.Policy.StaleWhileRevalidate = 0, 0
+	asks := []*exchange.Request{&again}
+	if g.format.Read != nil {
+		asks = []*exchange.Request{rootWas(req, digest), &again}
+	}
+	for _, ask := range asks {
+		resp, err := next.Get(ctx, ask)
+		if err != nil {
+			continue
+		}
+		if resp.Entry.Status == http.StatusOK {
+			if gen := g.generation(resp); gen != nil && g.advance(gen) == "" {
+				return resp, gen, nil
+			}
+		}
+		resp.Body.Close()
+	}
+	return nil, nil, &exchange.Error{Status: http.StatusServiceUnavailable, RetryAfter: retryTime,
+		Message: "what is at hand of this index is older than what was served"}
 }
 
 // recall is a root that was published, from memory or from the cache; nil if it
@@ -75,6 +104,9 @@ type setState struct {
 	Publication int             `json:"publication"`
 	With        []string        `json:"with,omitempty"`
 	Hot         map[string]int  `json:"hot,omitempty"`
+	Latest      exchange.Digest `json:"latest,omitempty"`
+	Order       int64           `json:"order,omitempty"`
+	Given       time.Time       `json:"given,omitzero"`
 }
 
 type pinState struct {
@@ -114,7 +146,7 @@ func (m *Memory) state() state {
 		for name, publication := range s.hot {
 			hot[name] = publication
 		}
-		all.Sets = append(all.Sets, setState{root, s.current, s.publication, slices.Clone(s.with), hot})
+		all.Sets = append(all.Sets, setState{root, s.current, s.publication, slices.Clone(s.with), hot, s.latest.digest, s.latest.order, s.latest.at})
 	}
 	slices.SortFunc(all.Sets, func(a, b setState) int { return cmp.Compare(m.sets[a.Root].used, m.sets[b.Root].used) })
 	for k, p := range m.pins {
@@ -135,6 +167,7 @@ func (m *Memory) Restore(text []byte) error {
 	for _, from := range all.Sets {
 		s := m.setLocked(from.Root)
 		s.current, s.publication, s.with = from.Current, from.Publication, from.With
+		s.latest = latest{from.Latest, from.Order, from.Given}
 		for name, publication := range from.Hot {
 			if len(s.hot) < maxHot {
 				s.hot[name] = publication
