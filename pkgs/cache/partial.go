@@ -70,7 +70,7 @@ func (c *Cache) part(ctx context.Context, req *exchange.Request) *exchange.Respo
 		return nil
 	}
 	out := *e
-	out.Header = judged(e).Terms().Withheld(e.Header).Clone()
+	out.Header = use.Terms.Withheld(e.Header).Clone()
 	out.Header["Content-Range"] = []string{asked.String()}
 	out.Size = asked.Len()
 	return &exchange.Response{

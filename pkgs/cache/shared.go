@@ -14,11 +14,11 @@ import (
 // A sharing is what a flight knows of a response that says itself whether it is stored.
 type sharing struct {
 	cache     *Cache
-	primary   exchange.Key
+	primary   exchange.Key // of the request
 	requested time.Time
-	request   http.Header // that selected it
-	vary      []string    // by these fields
-	place     exchange.Key
+	request   http.Header  // that selected it
+	vary      []string     // by these fields
+	place     exchange.Key // under which it is stored
 	kept      http.Header  // what is stored of its header
 	alone     bool         // the flight is not on the table
 	merged    exchange.Key // of a part that is in the content, to be deleted; zero: none
@@ -156,9 +156,7 @@ func (f *flight) receive(ctx context.Context, next exchange.Source, q question, 
 		}
 	}
 	c.aloof.delete(f.key)
-	plain := q.ask.Clone()
-	plain.Validate = nil
-	_ = f.stream(ctx, next, plain, resp) // nothing is promised of the content, so it is not wrong
+	_ = f.stream(ctx, next, q.ask, resp) // nothing is promised of the content, so it is not wrong
 }
 
 // aloofTime is how long requests do not wait for each other after a response that

@@ -99,7 +99,7 @@ func (h *held) hit(req *exchange.Request, o exchange.Outcome) *exchange.Response
 	o.TTL, o.HasTTL = h.use.Left, true
 	e := *h.entry
 	if o.FwdStatus != http.StatusNotModified {
-		e.Header = judged(&e).Terms().Withheld(e.Header)
+		e.Header = h.use.Terms.Withheld(e.Header)
 	}
 	return &exchange.Response{Entry: &e, Body: content(req, h.body), Outcome: o}
 }
@@ -144,7 +144,7 @@ func (f *flight) answers(req *exchange.Request) (freshness.Reuse, bool) {
 // response is what a flight brings, for a request that did not start it.
 func (f *flight) response(req *exchange.Request, r *reader, use freshness.Reuse, o exchange.Outcome) *exchange.Response {
 	e := *f.entry
-	e.Header = judged(&e).Terms().Withheld(e.Header)
+	e.Header = use.Terms.Withheld(e.Header)
 	o.TTL, o.HasTTL = use.Left, true
 	if o.Collapsed && f.complete() {
 		o = exchange.Outcome{Hit: true, TTL: o.TTL, HasTTL: true}

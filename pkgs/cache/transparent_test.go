@@ -529,6 +529,23 @@ func TestTransparentPart(t *testing.T) {
 	}
 }
 
+// TestTransparentNewest: of what a request may mean the newest counts (§4.1).
+func TestTransparentNewest(t *testing.T) {
+	transparently(t, func(t *testing.T, b *bench) {
+		b.set(always(200, "old", "Cache-Control", "max-age=600"))
+		b.get(t, wired("GET", "/a"))
+		time.Sleep(time.Second)
+		b.set(always(200, "new", "Cache-Control", "max-age=600", "Vary", "Foo"))
+		b.get(t, wired("GET", "/a", "Cache-Control", "no-cache"))
+		synctest.Wait()
+		body, _ := b.get(t, wired("GET", "/a"))
+		assert.Equal(t, "new", string(body))
+		body, _ = b.get(t, wired("GET", "/a", "Foo", "1"))
+		assert.Equal(t, "old", string(body), "that had no Vary")
+		assert.Equal(t, 2, b.hits())
+	})
+}
+
 func TestTransparentTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := cache.New(cache.Options{Store: &mem.Store{}, Object: 10})

@@ -168,6 +168,8 @@ type Reuse struct {
 
 	// OnError is whether it may also answer in place of a 500, 502, 503 or 504 (RFC 5861 §4).
 	OnError bool
+
+	Terms Terms // by which it was judged
 }
 
 // Reuse judges s for a request with these fields. disconnected is how long past
@@ -175,7 +177,7 @@ type Reuse struct {
 // forbids it (§4.2.4).
 func (s Stored) Reuse(request http.Header, now time.Time, disconnected time.Duration) Reuse {
 	t, asked, age := s.Terms(), ParseRequest(request), s.Age(now)
-	r := Reuse{Verdict: Dead, Left: t.Lifetime - age}
+	r := Reuse{Verdict: Dead, Left: t.Lifetime - age, Terms: t}
 	stale := -r.Left // by how much
 
 	// §5.2.2.2, §5.2.2.8, §5.2.2.10: stale is never good enough.
@@ -188,7 +190,7 @@ func (s Stored) Reuse(request http.Header, now time.Time, disconnected time.Dura
 	}
 	switch {
 	case asked.NoCache:
-		return Reuse{Verdict: Dead, Left: r.Left} // §5.2.1.4: not even if upstream cannot be reached
+		return Reuse{Verdict: Dead, Left: r.Left, Terms: t} // §5.2.1.4: not even if upstream cannot be reached
 	case t.NoCache:
 		return r
 	case asked.MaxAge.Set && age > asked.MaxAge.Time && !(t.Immutable && r.Left > 0 && asked.MaxAge.Time == 0):
