@@ -1,6 +1,8 @@
 package cacheproxy
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -22,6 +24,11 @@ func TestGenerationsUnstored(t *testing.T) {
 		release(m, 2)
 	}
 	require.Equal(t, 2, eventually(t, c, clock, 2))
+
+	other := &aptClient{s: s, addr: "192.0.2.2:1"}
+	w, body := other.get(suite + aptMembers[0])
+	require.Equal(t, 200, w.Code, body)
+	assert.Contains(t, c.release, fmt.Sprintf("%x", sha256.Sum256([]byte(body))), "a member without its root is that of the newest")
 
 	_, old := aptVersion(1, false)
 	for _, m := range mirrors {

@@ -220,7 +220,15 @@ func (g *Generations) Published(ctx context.Context, next exchange.Source, clien
 
 // Current is Published for nobody in particular.
 func (g *Generations) Current(ctx context.Context, next exchange.Source, root string) (*Generation, error) {
-	return g.ask(ctx, next, g.format.Request(root))
+	gen, err := g.ask(ctx, next, g.format.Request(root))
+	if err == nil && gen != nil && g.format.Read != nil {
+		if newer := g.newer(gen); newer != "" {
+			if latest := g.recall(ctx, next, root, newer); latest != nil {
+				return latest, nil
+			}
+		}
+	}
+	return gen, err
 }
 
 // ask is the generation that req gets.

@@ -173,16 +173,21 @@ func (m *Memory) give(client exchange.Client, root string, p pin) {
 // advance remembers that gen is given to a client, unless a newer one has been:
 // then it returns that one's digest.
 func (g *Generations) advance(gen *Generation) (newer exchange.Digest) {
-	if gen.Order == 0 {
-		return ""
+	if newer = g.newer(gen); newer == "" && gen.Order != 0 {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.setLocked(gen.Path).latest = latest{gen.Digest, gen.Order, g.now()}
 	}
+	return newer
+}
+
+// newer is a root that a client was given and gen is older than; "" if there is none.
+func (g *Generations) newer(gen *Generation) exchange.Digest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s, now := g.setLocked(gen.Path), g.now()
-	if gen.Order < s.latest.order && now.Sub(s.latest.at) < latestTime {
-		return s.latest.digest
+	if l := g.setLocked(gen.Path).latest; gen.Order != 0 && gen.Order < l.order && g.now().Sub(l.at) < latestTime {
+		return l.digest
 	}
-	s.latest = latest{gen.Digest, gen.Order, now}
 	return ""
 }
 
