@@ -88,6 +88,17 @@ type Resumer interface {
 	Resume(ctx context.Context, key exchange.Key) (d Keeper, part *exchange.Part, note []byte, err error)
 }
 
+// A Pinner is a Store with entries that do not make room for others. A pin is of
+// the key: it stays when the content is replaced, over a restart too, and goes
+// when the entry is deleted.
+type Pinner interface {
+	// Pin pins an entry, or gives it free. It is [fs.ErrNotExist] if there is none
+	// to be pinned, and [ErrFull] if there are too many pins.
+	Pin(ctx context.Context, key exchange.Key, pinned bool) error
+	Pinned(key exchange.Key) bool
+	Pins() []exchange.Key // by hub, path and variant
+}
+
 // A Keeper is a Draft that may outlive its Close, and a crash.
 type Keeper interface {
 	Draft

@@ -8,7 +8,7 @@
 // DATA/.temp, gets its entry there and is renamed to its place (draft.go,
 // publish.go); what an interrupted transfer has brought may stay there, to be
 // gone on with (record.go, parts.go). The least recently used entries make room for new ones
-// (index.go, space.go, evict.go). Durability is by groups or at once (sync.go);
+// (index.go, space.go, evict.go), but for those that are pinned (pins.go). Durability is by groups or at once (sync.go);
 // what an unclean stop left in doubt is proved before its first use
 // (recover.go).
 //
@@ -83,6 +83,7 @@ type Store struct {
 
 	index   *index
 	parts   parts
+	pins    pins
 	space   *space
 	evictor *evictor
 	syncer  *syncer
@@ -162,6 +163,7 @@ func (s *Store) open(o Options) (err error) {
 	if err := s.acquire(); err != nil {
 		return err
 	}
+	s.readPins()
 	s.space = &space{root: s.rootDir, max: o.MaxSize, minFree: o.MinFree}
 	if err := s.space.refresh(); err != nil {
 		return err

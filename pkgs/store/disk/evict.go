@@ -132,7 +132,7 @@ func (s *Store) evict(want int64) (evicted int) {
 	if goal <= 0 {
 		return evicted
 	}
-	victims, limit := s.index.oldest(goal)
+	victims, limit := s.index.oldest(goal, s.pinnedHashes())
 	err := s.walk(".", func(at string, st stat) error {
 		name := placeOf(at)
 		if !s.index.has(name) { // put here by somebody else

@@ -119,9 +119,9 @@ func (x *index) len() (n int) {
 	return n
 }
 
-// oldest picks the least recently used entries that take bytes together: their
-// hashes, and the access time that the youngest of them has.
-func (x *index) oldest(bytes int64) (victims map[uint64]struct{}, limit int64) {
+// oldest picks the least recently used entries that take bytes together, none of
+// those in spared: their hashes, and the access time that the youngest of them has.
+func (x *index) oldest(bytes int64, spared map[uint64]struct{}) (victims map[uint64]struct{}, limit int64) {
 	type candidate struct {
 		record
 		hash uint64
@@ -132,7 +132,9 @@ func (x *index) oldest(bytes int64) (victims map[uint64]struct{}, limit int64) {
 		s.mu.Lock()
 		all = slices.Grow(all, len(s.records))
 		for h, r := range s.records {
-			all = append(all, candidate{r, h})
+			if _, ok := spared[h]; !ok {
+				all = append(all, candidate{r, h})
+			}
 		}
 		s.mu.Unlock()
 	}

@@ -62,13 +62,15 @@ func (s *Store) Delete(ctx context.Context, key exchange.Key) error {
 	s.discardPart(s.parts.take(key))
 	name := place(key)
 	at, err := s.remove(key, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete %v: %w", key, err)
 	}
-	s.removeEmpty(at)
+	if err == nil {
+		s.removeEmpty(at)
+	}
+	if err := s.setPin(key, false); err != nil {
+		return fmt.Errorf("delete %v: its pin stays: %w", key, err)
+	}
 	return nil
 }
 
