@@ -52,6 +52,10 @@ type Options struct {
 	Chunk  int64 // bytes a flight reads at once when it is under way; default 1 MiB
 	Object int64 // bytes that an object may have; 0 is no limit
 
+	// Offline says whether a hub is, so that nothing is asked of its upstreams. It is
+	// called for each request. nil: none is, ever.
+	Offline func(hub string) bool
+
 	Log *slog.Logger     // default slog.Default()
 	Now func() time.Time // default time.Now
 }
@@ -72,6 +76,7 @@ type Cache struct {
 	disk   disk
 	chunk  int
 	object int64
+	away   func(hub string) bool // Options.Offline
 	log    *slog.Logger
 	now    func() time.Time
 
@@ -130,6 +135,7 @@ func New(o Options) (*Cache, error) {
 		hashes:   o.Hashes,
 		chunk:    int(o.Chunk),
 		object:   o.Object,
+		away:     o.Offline,
 		log:      o.Log,
 		now:      o.Now,
 		negative: newExpiring[negative](maxNegative),
@@ -172,6 +178,8 @@ func (c *Cache) Close(ctx context.Context) error {
 func (c *Cache) Wrap(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		switch {
+		case c.away != nil && c.away(req.Key.Hub):
+			return c.here(ctx, req)
 		case req.Policy.Class == freshness.Passthrough:
 			return c.forward(ctx, next, req, exchange.FwdBypass)
 		case req.Policy.Class == freshness.Transparent && req.Wire != nil:

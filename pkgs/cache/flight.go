@@ -29,6 +29,7 @@ const (
 type flight struct {
 	cache  *Cache
 	key    exchange.Key
+	begun  time.Time
 	cancel context.CancelCauseFunc
 
 	head   chan struct{} // closed once the fields below are set
@@ -41,6 +42,7 @@ type flight struct {
 
 	mu       sync.Mutex
 	frontier int64         // content below it may be read
+	resumed  int64         // how much of the content an earlier flight has brought
 	arrived  extents       // what of it has come out of order; nil while it comes in order
 	end      error         // io.EOF: complete; else why it failed; nil while it flies
 	moved    chan struct{} // closed and replaced whenever frontier, end or window changes
@@ -74,6 +76,7 @@ func newFlight(c *Cache, req *exchange.Request) *flight {
 	return &flight{
 		cache:   c,
 		key:     req.Key,
+		begun:   c.now(),
 		head:    make(chan struct{}),
 		moved:   make(chan struct{}),
 		drained: make(chan struct{}),

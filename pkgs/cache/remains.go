@@ -110,6 +110,7 @@ func (f *flight) resume(had *remains) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.frontier = max(had.begun()-f.hold, 0)
+	f.resumed = have.sum()
 	if len(have) > 1 || had.begun() == 0 || f.ranges.Striped() {
 		f.arrived = have
 	}
