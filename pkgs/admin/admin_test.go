@@ -59,8 +59,9 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/api/v1/status", 200, `"pid": 1`},
 		{"GET", "/api/v1/mirrors", 200, `"a"`},
 		{"GET", "/", 200, "GET /api/v1/mirrors"},
-		{"GET", "/api/v1/nothing", 404, ""},
-		{"PUT", "/api/v1/status", 405, "only GET"},
+		{"GET", "/api/v1/nothing", 404, `"code": "not-found"`},
+		{"PUT", "/api/v1/status", 405, `"code": "method-not-allowed"`},
+		{"PATCH", "/api/v1/status", 405, "only GET"},
 		{"OPTIONS", "/api/v1/status", 405, "only GET"},
 		{"TRACE", "/", 405, ""},
 	} {
@@ -138,6 +139,7 @@ func TestGuard(t *testing.T) {
 			} else {
 				assert.Equal(t, []string{c.reason}, *refused)
 				assert.NotContains(t, w.Body.String(), "here")
+				assert.Contains(t, w.Body.String(), `"code": "`+c.reason+`"`)
 			}
 		})
 	}

@@ -38,11 +38,11 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	changes := false
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-	case http.MethodPost, http.MethodDelete:
+	case http.MethodPost, http.MethodPut, http.MethodDelete:
 		changes = true
 	default:
-		h.Set("Allow", "GET, HEAD, POST, DELETE")
-		writeJSON(w, http.StatusMethodNotAllowed, map[string]string{"error": "only GET, HEAD, POST and DELETE"})
+		h.Set("Allow", "GET, HEAD, POST, PUT, DELETE")
+		writeProblem(w, http.StatusMethodNotAllowed, "", "only GET, HEAD, POST, PUT and DELETE")
 		return
 	}
 	switch {
@@ -64,7 +64,7 @@ func (g *guard) refuse(w http.ResponseWriter, r *http.Request, status int, reaso
 		g.Refused(reason)
 	}
 	g.Log.Warn("admin request refused", "reason", reason, "method", r.Method, "client", r.RemoteAddr)
-	writeJSON(w, status, map[string]string{"error": message})
+	writeProblem(w, status, reason, message)
 }
 
 // knows reports whether a Host is ours. Every address is: a page whose name was
