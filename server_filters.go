@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"reflect"
 	"sync/atomic"
+	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/filter"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
 // filters is the table of kinds of filters. One that is written elsewhere is a line
@@ -25,6 +27,7 @@ var filters = map[string]filter.Kind{
 	"JWT":             filter.JWT(),
 	"RateLimiter":     filter.RateLimiter(),
 	"AllowDeny":       filter.AllowDeny(),
+	"Cooldown":        filter.Cooldown(),
 	"Webhook":         filter.Webhook(),
 	"Audit":           filter.Audit(),
 	"CORS":            filter.CORS(),
@@ -108,7 +111,7 @@ func (r *revision) flow(m *mounted) *filter.Flow {
 
 // filtered is what filters know of a hub.
 func (s *Server) filtered(m *mounted) *filter.Hub {
-	return &filter.Hub{
+	h := &filter.Hub{
 		Name:  m.config.Name,
 		Type:  string(m.config.Module()),
 		Parse: m.hub.Parse,
@@ -121,6 +124,12 @@ func (s *Server) filtered(m *mounted) *filter.Hub {
 			return true
 		},
 	}
+	if dater, ok := m.module.(hub.Dater); ok {
+		h.Published = func(ctx context.Context, req *exchange.Request) (time.Time, error) {
+			return dater.Published(ctx, m.cached, req)
+		}
+	}
+	return h
 }
 
 // preflighting is h behind the filters that answer before there is an exchange.

@@ -99,6 +99,7 @@ type mounted struct {
 	module hub.Hub         // what the type says, or files
 	hub    hub.Hub         // module, or what falls back from it
 	source exchange.Source // the chain behind the edge
+	cached exchange.Source // of it, what is behind the hub's rewriting
 	lines  []*line         // its mirrors, and then its second hosts by name
 
 	learned   *hub.Learned   // second hosts that its indexes taught; nil: none are learned
@@ -164,7 +165,7 @@ func (s *Server) mount(cfg *Config, c *Hub, old *mounted) (_ *mounted, err error
 		}))
 	}
 	cached = s.cache.Wrap(source)
-	m.source = m.hub.Rewrite(cached)
+	m.cached, m.source = cached, m.hub.Rewrite(cached)
 	return m, nil
 }
 

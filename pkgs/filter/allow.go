@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 )
 
 type allowDenyOptions struct {
@@ -51,16 +52,18 @@ func (a *allowDeny) Handle(_ context.Context, x *Exchange) string {
 	if name == "" {
 		return ""
 	}
+	// A file whose name tells no version may be of one that is denied.
+	file := version != "" || x.Request.Policy.Class == freshness.Immutable
 	deny, allow := named(a.Deny, x.Hub, name), named(a.Allow, x.Hub, name)
 	switch {
-	case len(a.Allow) > 0 && len(allow) == 0, one(deny, version), version != "" && !a.admits(deny, allow, version):
+	case len(a.Allow) > 0 && len(allow) == 0, one(deny, version), file && !a.admits(deny, allow, version), file && version == "" && len(deny) > 0:
 		message := a.Message
 		if message == "" {
 			message = strings.TrimSuffix(name+"@"+version, "@") + " is not served here"
 		}
 		x.Refuse(&exchange.Error{Status: http.StatusForbidden, Message: message, Reason: "denied"})
 		return "denied"
-	case version == "" && (len(deny) > 0 || len(allow) > 0 && !one(allow, "")):
+	case !file && (len(deny) > 0 || len(allow) > 0 && !one(allow, "")):
 		x.Sift(&exchange.Sieve{Rules: a.rules, Shows: func(version string, _ time.Time) bool { return a.admits(deny, allow, version) }})
 	}
 	return ""

@@ -175,7 +175,8 @@ func (h *Hub) public(req *exchange.Request) error {
 	return nil
 }
 
-// Rewrite answers what needs nobody else, and changes nothing.
+// Rewrite answers what needs nobody else, and changes nothing but what a sieve
+// does not show.
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		if name, ok := supported(req); ok {
@@ -190,6 +191,9 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		}
 		if isLatest(req) {
 			h.recall(ctx, req)
+		}
+		if req.Sieve != nil && sifts(req) {
+			return h.sifted(ctx, next, req)
 		}
 		return next.Get(ctx, req)
 	})

@@ -31,8 +31,8 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		if len(h.hub.Files) > 0 || h.hub.Learned != nil {
 			ix.prefix = "/" // its tarballs may be below /_f/
 		}
-		base := req.Client.Base
-		resp, err := h.hub.Edited(ctx, exchange.SourceFunc(ix.get), req, rules+base, func(dst io.Writer, src io.Reader) error {
+		base, rules := req.Client.Base, rules+req.Client.Base
+		lead := func(dst io.Writer, src io.Reader) error {
 			lesson := ix.lesson()
 			var teach teacher
 			if lesson != nil {
@@ -41,7 +41,13 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			err := h.copy(dst, src, base, ix.answer.Load().from, teach)
 			lesson.End(err)
 			return err
-		})
+		}
+		edit := lead
+		if req.Sieve != nil && k == packument {
+			rules += "\n" + req.Sieve.Rules
+			edit = func(dst io.Writer, src io.Reader) error { return hub.Piped(dst, src, lead, h.sieve(ctx, next, req)) }
+		}
+		resp, err := h.hub.Edited(ctx, exchange.SourceFunc(ix.get), req, rules, edit)
 		if err == nil {
 			ix.learn() // what is kept edited was not read
 		}

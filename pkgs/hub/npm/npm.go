@@ -98,6 +98,10 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		class = freshness.Passthrough
 	case second:
 		if second, ok := h.hub.File(path, target, r.URL.RawQuery); ok {
+			_, rest, _ := strings.Cut(path[len(hub.FilePrefix):], "/")
+			if k, name := classify("/" + rest); k == tarball && version(rest, name) != "" {
+				second.Package, second.Version = name, version(rest, name)
+			}
 			return second, nil
 		}
 		return nil, notFound(path)

@@ -62,8 +62,8 @@ func slash(req *exchange.Request) *exchange.Response {
 
 // index answers with an edited index, and has the ledger learn from it.
 func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Request, base string) (*exchange.Response, error) {
-	ix := &index{hub: h, next: next, req: req}
-	resp, err := h.hub.Edited(ctx, exchange.SourceFunc(ix.get), req, rules+base, func(dst io.Writer, src io.Reader) error {
+	ix, rules := &index{hub: h, next: next, req: req}, rules+base
+	lead := func(dst io.Writer, src io.Reader) error {
 		lesson := ix.lesson()
 		var teach teacher
 		if lesson != nil {
@@ -74,7 +74,13 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 		err := h.copy(dst, src, l, teach)
 		lesson.End(err)
 		return err
-	})
+	}
+	edit := lead
+	if req.Sieve != nil && classify(req.Key.Path) == page {
+		rules += "\n" + req.Sieve.Rules
+		edit = func(dst io.Writer, src io.Reader) error { return hub.Piped(dst, src, lead, h.sieve(ctx, next, req)) }
+	}
+	resp, err := h.hub.Edited(ctx, exchange.SourceFunc(ix.get), req, rules, edit)
 	if err == nil {
 		ix.learn() // what is kept edited was not read
 	}
