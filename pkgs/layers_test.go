@@ -50,6 +50,7 @@ var allowed = []struct {
 	{"pkgs/cluster", vocabulary()},
 	{"pkgs/front", vocabulary()},
 	{"pkgs/admin", vocabulary("pkgs/hub", "pkgs/store", "pkgs/ledger")},
+	{"pkgs/welcome", nil},
 	{"pkgs/middleware/*", vocabulary()},
 
 	{".", []string{"pkgs/*", "pkgs/*/*"}},
@@ -69,6 +70,7 @@ var thirdParty = map[string]struct{ importer, why string }{
 	"github.com/getsentry/sentry-go":      {"pkgs/observe", "the protocol of error reports"},
 	"github.com/prometheus/client_golang": {"pkgs/observe", "the exposition format of metrics, and those of the Go runtime"},
 	"github.com/schollz/progressbar/v3":   {"cmd/cache-proxy", "how far a measurement of mirrors is, on a terminal"},
+	"github.com/spf13/cobra":              {"cmd/cache-proxy", "sub-commands with their help, shell completions and manual pages"},
 	"golang.org/x/term":                   {"cmd/cache-proxy", "whether standard error is a terminal"},
 	"github.com/klauspost/compress":       {"pkgs/hub", "indexes come packed: gzip and zstd"},
 	"github.com/ulikunitz/xz":             {"pkgs/hub", "indexes come packed: xz"},

@@ -8,23 +8,38 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
 )
 
-// check shows a configuration that has been loaded from source: what it does,
-// or itself.
-func check(c *cacheproxy.Config, source string, print bool, stdout, stderr io.Writer) int {
-	var err error
-	if print {
-		err = c.WriteYAML(stdout)
-	} else {
-		err = describe(c, source, stdout)
+func (p *invocation) checkCommand() *cobra.Command {
+	print := false
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Validate the configuration and say what it does",
+		Example: `  cache-proxy check --config new.yaml  exit status 0 or 2
+  cache-proxy check --print            the configuration in effect, secrets masked`,
+		Args: none,
+		RunE: func(*cobra.Command, []string) error { return p.runCheck(print) },
 	}
+	c.Flags().BoolVar(&print, "print", false, "print the configuration in effect, secrets masked")
+	return c
+}
+
+// runCheck shows the configuration: what it does, or itself.
+func (p *invocation) runCheck(print bool) error {
+	c, source, warnings, err := p.load()
 	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return exitFailed
+		return failed(exitUsage, err)
 	}
-	return exitOK
+	for _, w := range warnings {
+		fmt.Fprintln(p.stderr, w)
+	}
+	if print {
+		return c.WriteYAML(p.stdout)
+	}
+	return describe(c, source, p.stdout)
 }
 
 // describe says on one screen what each hub does.

@@ -3,16 +3,17 @@
 package main
 
 import (
-	"flag"
 	"net/http"
 	"net/http/pprof"
+
+	"github.com/spf13/cobra"
 )
 
 // debugFlags are there in builds with the tag pprof.
 type debugFlags struct{ pprof bool }
 
-func (d *debugFlags) register(f *flag.FlagSet) {
-	f.BoolVar(&d.pprof, "pprof", true, "serve /debug/pprof/ on the admin listener")
+func (d *debugFlags) register(c *cobra.Command) {
+	c.Flags().BoolVar(&d.pprof, "pprof", true, "serve /debug/pprof/ on the admin listener")
 }
 
 // handler is what is served below /debug/pprof/; nil if nothing is.

@@ -13,9 +13,9 @@ import (
 )
 
 func TestPprof(t *testing.T) {
-	o, _ := parse("serve", nil, io.Discard, io.Discard)
-	require.NotNil(t, o)
-	h := o.debug.handler()
+	p := &invocation{stdout: io.Discard, stderr: io.Discard}
+	p.command()
+	h := p.debug.handler()
 	require.NotNil(t, h, "on by default")
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/symbol", "/debug/pprof/goroutine"} {
 		w := httptest.NewRecorder()
@@ -23,7 +23,6 @@ func TestPprof(t *testing.T) {
 		assert.Equal(t, http.StatusOK, w.Code, path)
 	}
 
-	o, _ = parse("serve", []string{"-pprof=false"}, io.Discard, io.Discard)
-	require.NotNil(t, o)
-	assert.Nil(t, o.debug.handler())
+	require.NoError(t, p.command().Flags().Parse(spelled([]string{"-pprof=false"})))
+	assert.Nil(t, p.debug.handler())
 }

@@ -1,24 +1,24 @@
 // Command cache-proxy is a caching proxy between many machines and the mirrors
-// they install software from. Its first argument is a sub-command: serve, which
-// is the default, or check.
+// they install software from, and the tools of those who run it. Its first
+// argument is a sub-command; serve is the default. A file of this package has one
+// sub-command each.
 //
-// The exit status is 0 after a drain, 1 if serving failed or was cut short by a
-// second signal, 2 if the command line or the configuration is wrong.
+// The exit status is 0 after a drain or when a command did what it was asked, 1 if
+// that failed in part or as a whole, serving was cut short by a second signal, or
+// damage was found, 2 if the command line or the configuration is wrong.
 package main
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
-	"net"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
 )
@@ -32,244 +32,195 @@ const (
 	exitUsage  = 2
 )
 
-const usage = `cache-proxy stands between many machines and the mirrors they install from.
-
-Usage:
-  cache-proxy [serve] [flags]         serve until SIGTERM, then drain; SIGHUP reads the configuration again
-  cache-proxy check [-print] [flags]  validate the configuration and say what it does
-  cache-proxy mirrors [-json] [flags] how the mirrors of the server with this configuration fare
-  cache-proxy mirrors bench [-hub NAME] [-size 4MiB] [-json] [flags] [PATH...]
-                                      measure them now: time to first byte, bytes a second
-
-Examples:
-  cache-proxy                         ./config.yaml, or else public mirrors, on :8881 with ./data
-  cache-proxy -config /etc/cache-proxy.yaml -log-level debug
-  cache-proxy check -config new.yaml  exit status 0 or 2
-  cache-proxy check -print            the configuration in effect
-  cache-proxy mirrors                 who answers first, how fast, and who fails
-  cache-proxy mirrors bench /debian/dists/stable/Release
-
-A flag beats the environment (CONFIG, LOG_LEVEL, SENTRY_DSN), which beats the file.
-
-Flags:
-`
-
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// options are what the command line says.
-type options struct {
+// An invocation is one run of the command line.
+type invocation struct {
+	stdout, stderr io.Writer
+
 	config, logLevel, sentry string
-	check, print, version    bool
-	json                     bool
-	bench                    cacheproxy.Bench
-	debug                    debugFlags
+	version                  bool
+
+	check, print bool // of serve
+	debug        debugFlags
 }
 
 // run is the program; it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
-	command := "serve"
-	if len(args) > 0 && (args[0] == "serve" || args[0] == "check" || args[0] == "mirrors") {
-		command, args = args[0], args[1:]
-	}
-	if command == "mirrors" && len(args) > 0 && args[0] == "bench" {
-		command, args = "bench", args[1:]
-	}
-	o, status := parse(command, args, stdout, stderr)
-	if o == nil {
-		return status
-	}
-	if o.version {
-		fmt.Fprintln(stdout, "cache-proxy", programVersion())
+	p := &invocation{stdout: stdout, stderr: stderr}
+	root := p.command()
+	root.SetArgs(spelled(args))
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	status := exitFailed
+	var stated *exit
+	switch {
+	case err == nil:
 		return exitOK
+	case errors.As(err, &stated):
+		status, err = stated.status, stated.err
 	}
-	c, source, warnings, err := o.load()
 	if err != nil {
 		fmt.Fprintln(stderr, err)
-		return exitUsage
 	}
-	if o.check || o.print {
-		for _, w := range warnings {
-			fmt.Fprintln(stderr, w)
-		}
-		return check(c, source, o.print, stdout, stderr)
-	}
-	switch command {
-	case "mirrors":
-		return mirrors(c, o.json, stdout, stderr)
-	case "bench":
-		return bench(c, o.bench, o.json, stdout, stderr)
-	}
-	return serve(c, source, warnings, o, stderr)
+	return status
 }
 
-// parse reads the flags; without options the exit status counts.
-func parse(command string, args []string, stdout, stderr io.Writer) (*options, int) {
-	o := &options{check: command == "check"}
-	f := flag.NewFlagSet("cache-proxy", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	f.StringVar(&o.config, "config", os.Getenv("CONFIG"), "configuration `file`; default ./config.yaml if there is one (CONFIG)")
-	f.StringVar(&o.logLevel, "log-level", os.Getenv("LOG_LEVEL"), "`level`: trace, debug, info, warn or error; default as configured, info (LOG_LEVEL)")
-	f.StringVar(&o.sentry, "sentry", "", "sentry `DSN` to report errors to (SENTRY_DSN)") // no default: it would be shown
-	f.BoolVar(&o.version, "version", false, "print the version")
-	if command == "mirrors" || command == "bench" {
-		f.BoolVar(&o.json, "json", false, "print all that is known, as JSON")
-		if command == "bench" {
-			o.benchFlags(f)
+// command is the program's command with all others below it.
+func (p *invocation) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "cache-proxy",
+		Short: "A caching proxy between many machines and the mirrors they install from",
+		Long: `cache-proxy stands between many machines and the mirrors they install from.
+Without a command it serves.
+
+A flag beats the environment (CONFIG, LOG_LEVEL, SENTRY_DSN), which beats the file.
+Flags may be written with one dash or two: -config is --config.
+
+Exit status: 0 done; 1 failed, in part or as a whole, or damage was found;
+2 the command line or the configuration is wrong.`,
+		Example: `  cache-proxy                         ./config.yaml, or else public mirrors, on :8881 with ./data
+  cache-proxy --config /etc/cache-proxy.yaml --log-level debug
+  cache-proxy init                    write a config.yaml for what this machine installs from
+  cache-proxy check --config new.yaml exit status 0 or 2
+  cache-proxy mirrors                 who answers first, how fast, and who fails
+  cache-proxy prefetch package-lock.json
+  cache-proxy du                      what takes how much room`,
+		Args:          none,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          p.runServe,
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&p.config, "config", os.Getenv("CONFIG"), "configuration `file`; default ./config.yaml if there is one (CONFIG)")
+	f.StringVar(&p.logLevel, "log-level", os.Getenv("LOG_LEVEL"), "`level`: trace, debug, info, warn or error; default as configured, info (LOG_LEVEL)")
+	f.StringVar(&p.sentry, "sentry", "", "sentry `DSN` to report errors to (SENTRY_DSN)") // no default: it would be shown
+	f.BoolVar(&p.version, "version", false, "print the version")
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if p.version {
+			fmt.Fprintln(p.stdout, "cache-proxy", programVersion())
+			return failed(exitOK, nil)
 		}
-	} else if o.check {
-		f.BoolVar(&o.print, "print", false, "print the configuration in effect, secrets masked")
-	} else {
-		f.BoolVar(&o.check, "check-config", false, "the same as check")
-		f.BoolVar(&o.print, "print-config", false, "the same as check -print")
-		o.debug.register(f)
+		return nil
 	}
-	err := f.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
-		return nil, exitOK
-	case err == nil && command == "bench":
-		o.bench.Paths = f.Args()
-	case err == nil && f.NArg() > 0:
-		err = fmt.Errorf("unknown argument %q", f.Arg(0))
+	p.serveFlags(root)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misused(err) })
+	root.AddCommand(p.serveCommand(), p.checkCommand(), p.mirrorsCommand(), p.manCommand())
+	return root
+}
+
+// spelled is args with two dashes before the long names of flags: those of the
+// original had one. Names of one letter have one dash, and cannot be joined.
+func spelled(args []string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		if a == "--" || i == 0 && strings.HasPrefix(a, cobra.ShellCompRequestCmd) {
+			copy(out[i:], args[i:])
+			return out
+		}
+		name, _, _ := strings.Cut(a, "=")
+		if len(name) > 2 && name[0] == '-' && name[1] != '-' {
+			a = "-" + a
+		}
+		out[i] = a
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "cache-proxy: %v; see cache-proxy -h\n", err)
-		return nil, exitUsage
+	return out
+}
+
+// exit is an error with a status of its own.
+type exit struct {
+	status int
+	err    error // nil: all has been said
+}
+
+func (e *exit) Error() string { return fmt.Sprint(e.err) }
+
+func (e *exit) Unwrap() error { return e.err }
+
+// failed ends the program with a status; a nil err has been told already.
+func failed(status int, err error) error { return &exit{status, err} }
+
+// misused ends the program since its command line is wrong.
+func misused(err error) error {
+	return failed(exitUsage, fmt.Errorf("cache-proxy: %w; see cache-proxy -h", err))
+}
+
+// none is for commands without arguments.
+func none(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return misused(fmt.Errorf("unknown argument %q", args[0]))
 	}
-	if o.sentry == "" {
-		o.sentry = os.Getenv("SENTRY_DSN")
+	return nil
+}
+
+// between is for commands with so many arguments.
+func between(least, most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return misused(fmt.Errorf("%s wants more arguments: %s", c.Name(), c.UseLine()))
+		case len(args) > most:
+			return misused(fmt.Errorf("unknown argument %q", args[most]))
+		}
+		return nil
 	}
-	return o, exitOK
 }
 
 // file is the one that the configuration is read from, if there is one.
-func (o *options) file() string {
-	if o.config == "" {
+func (p *invocation) file() string {
+	if p.config == "" {
 		return "config.yaml"
 	}
-	return o.config
+	return p.config
 }
 
 // reload is load for a server that runs.
-func (o *options) reload() (*cacheproxy.Config, []cacheproxy.Warning, error) {
-	c, _, warnings, err := o.load()
+func (p *invocation) reload() (*cacheproxy.Config, []cacheproxy.Warning, error) {
+	c, _, warnings, err := p.load()
 	return c, warnings, err
+}
+
+// configured is load for commands that use the configuration alone.
+func (p *invocation) configured() (*cacheproxy.Config, error) {
+	c, _, _, err := p.load()
+	if err != nil {
+		return nil, failed(exitUsage, err)
+	}
+	return c, nil
 }
 
 // load finds and reads the configuration, and lays the command line over it.
 // source says where it came from.
-func (o *options) load() (c *cacheproxy.Config, source string, warnings []cacheproxy.Warning, err error) {
-	source = o.file()
+func (p *invocation) load() (c *cacheproxy.Config, source string, warnings []cacheproxy.Warning, err error) {
+	source = p.file()
 	c, warnings, err = cacheproxy.Load(source)
-	if o.config == "" && errors.Is(err, fs.ErrNotExist) {
+	if p.config == "" && errors.Is(err, fs.ErrNotExist) {
 		c, source, err = cacheproxy.Default(), "the embedded default", nil
 	}
 	if err != nil {
 		return nil, source, warnings, err
 	}
-	if o.logLevel != "" {
-		if c.Log.Level, err = cacheproxy.ParseLevel(o.logLevel); err != nil {
+	if p.logLevel != "" {
+		if c.Log.Level, err = cacheproxy.ParseLevel(p.logLevel); err != nil {
 			return nil, source, warnings, fmt.Errorf("log level: %w", err)
 		}
 	}
-	if o.sentry != "" {
-		c.Sentry.DSN = cacheproxy.NewSecret(o.sentry)
+	dsn := p.sentry
+	if dsn == "" {
+		dsn = os.Getenv("SENTRY_DSN")
+	}
+	if dsn != "" {
+		c.Sentry.DSN = cacheproxy.NewSecret(dsn)
 	}
 	return c, source, warnings, nil
 }
 
-// serve runs the server until a signal ends it.
-func serve(c *cacheproxy.Config, source string, warnings []cacheproxy.Warning, o *options, stderr io.Writer) int {
-	logger, err := c.NewLogger(stderr, programVersion())
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return exitUsage
-	}
-	defer logger.Close()
-	log := logger.Logger
-	slog.SetDefault(log)
-	log.Info("configuration loaded", "source", source, "version", programVersion())
-	for _, w := range warnings {
-		log.Warn(w.String())
-	}
-	ctx, stop := untilSignal(log)
-	defer stop()
-	hangups := make(chan os.Signal, 1) // from now on, since a SIGHUP would else end the process
-	signal.Notify(hangups, syscall.SIGHUP)
-	s, err := cacheproxy.New(c, cacheproxy.Options{
-		Log: log, Level: logger.Level, Version: programVersion(), Debug: o.debug.handler(),
-		File: o.file(), Load: o.reload, Prepare: logger.Prepare,
-	})
-	if err != nil {
-		log.Error("failed to start server", "err", err)
-		return exitFailed
-	}
-	defer onHangup(hangups, func() { s.Refresh("SIGHUP") })()
-	if err := s.Run(ctx); err != nil {
-		message := "server failed"
-		if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "listen" {
-			message = "failed to start server"
-		}
-		log.Error(message, "err", err)
-		return exitFailed
-	}
-	log.Info("stopped")
-	return exitOK
-}
-
-// untilSignal is a context that ends with SIGINT or SIGTERM; a second one ends
-// the process at once. stop gives the signals back.
-func untilSignal(log *slog.Logger) (ctx context.Context, stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case sig := <-signals:
-				switch {
-				case ctx.Err() == nil:
-					log.Info("stopping", "signal", sig.String())
-					cancel()
-				default:
-					log.Warn("stopped by a second signal", "signal", sig.String())
-					os.Exit(exitFailed)
-				}
-			case <-done:
-				return
-			}
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(done)
-		cancel()
-	}
-}
-
-// onHangup calls refresh for what comes from hangups, one call at a time, until
-// stop is called, which waits for the last.
-func onHangup(hangups chan os.Signal, refresh func()) (stop func()) {
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			select {
-			case <-hangups:
-				refresh()
-			case <-done:
-				return
-			}
-		}
-	}()
-	return func() {
-		close(done)
-		<-ended
-	}
+// writeJSON prints one value.
+func (p *invocation) writeJSON(v any) error {
+	e := json.NewEncoder(p.stdout)
+	e.SetIndent("", " ")
+	return e.Encode(v)
 }
 
 func programVersion() string {

@@ -55,7 +55,13 @@ func TestRun(t *testing.T) {
 		{name: "version", args: []string{"-version"}, stdout: "cache-proxy "},
 		{name: "admin", args: []string{"check", "-config", good}, stdout: "admin on 127.0.0.1:8882"},
 		{name: "no admin", args: []string{"check", "-config", quiet}, stdout: "no admin listener"},
-		{name: "unknown flag", args: []string{"-bogus"}, status: 2, stderr: "flag provided but not defined: -bogus"},
+		{name: "unknown flag", args: []string{"-bogus"}, status: 2, stderr: "unknown flag: --bogus"},
+		{name: "two dashes", args: []string{"check", "--config=" + good}, stdout: good + ": ok"},
+		{name: "flag before the command", args: []string{"-config", good, "check"}, stdout: good + ": ok"},
+		{name: "version of a command", args: []string{"check", "-version"}, stdout: "cache-proxy "},
+		{name: "completion", args: []string{"completion", "bash"}, stdout: "__start_cache-proxy"},
+		{name: "what may follow", args: []string{"__complete", "mirrors", "be"}, stdout: "bench\t", stderr: "Completion ended"},
+		{name: "too few arguments", args: []string{"man"}, status: 2, stderr: "man wants more arguments"},
 		{name: "unknown argument", args: []string{"serv"}, status: 2, stderr: `unknown argument "serv"`},
 		{name: "missing file", args: []string{"-config", "/nowhere/none.yaml"}, status: 2, stderr: "/nowhere/none.yaml"},
 		{name: "check the default", args: []string{"check"}, stdout: "the embedded default: ok"},
@@ -90,6 +96,31 @@ func TestRun(t *testing.T) {
 				assert.Empty(t, stdout.String())
 			}
 		})
+	}
+}
+
+// TestManual: a page for each command, the same each time.
+func TestManual(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", "1000000000")
+	t.Setenv("CONFIG", "/etc/hunter2.yaml")
+	var pages [2]map[string]string
+	for i := range pages {
+		dir := t.TempDir()
+		require.Equal(t, exitOK, run([]string{"man", dir}, io.Discard, io.Discard))
+		files, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		pages[i] = map[string]string{}
+		for _, f := range files {
+			text, err := os.ReadFile(filepath.Join(dir, f.Name()))
+			require.NoError(t, err)
+			pages[i][f.Name()] = string(text)
+		}
+	}
+	assert.Equal(t, pages[0], pages[1])
+	assert.Contains(t, pages[0]["cache-proxy.1"], "Sep 2001")
+	assert.Contains(t, pages[0]["cache-proxy-mirrors-bench.1"], "--hub")
+	for name, text := range pages[0] {
+		assert.NotContains(t, text, "hunter2", name)
 	}
 }
 

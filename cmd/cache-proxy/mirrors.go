@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,29 +10,44 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
 )
 
-// mirrors prints the league of each hub's mirrors, the most winning first. It
-// reads what the server has written to its data directory, at most seconds ago.
-func mirrors(c *cacheproxy.Config, asJSON bool, stdout, stderr io.Writer) int {
-	all, err := cacheproxy.Standings(c)
-	if errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(stderr, "no server has run on %s yet\n", c.Storage.Local.Path)
-		return exitFailed
+func (p *invocation) mirrorsCommand() *cobra.Command {
+	asJSON := false
+	c := &cobra.Command{
+		Use:   "mirrors",
+		Short: "Show how the mirrors of the server with this configuration fare",
+		Long: `Shows the league of each hub's mirrors, the most winning first. It reads what the
+server has written to its data directory, at most ten seconds ago.`,
+		Example: `  cache-proxy mirrors                 who answers first, how fast, and who fails
+  cache-proxy mirrors --json`,
+		Args: none,
+		RunE: func(*cobra.Command, []string) error { return p.mirrors(asJSON) },
 	}
-	if err == nil && asJSON {
-		e := json.NewEncoder(stdout)
-		e.SetIndent("", " ")
-		err = e.Encode(all)
-	} else if err == nil {
-		err = printLeague(stdout, all)
-	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print all that is known, as JSON")
+	c.AddCommand(p.benchCommand())
+	return c
+}
+
+// mirrors prints the league.
+func (p *invocation) mirrors(asJSON bool) error {
+	c, err := p.configured()
 	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return exitFailed
+		return err
 	}
-	return exitOK
+	all, err := cacheproxy.Standings(c)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("no server has run on %s yet", c.Storage.Local.Path)
+	case err != nil:
+		return err
+	case asJSON:
+		return p.writeJSON(all)
+	}
+	return printLeague(p.stdout, all)
 }
 
 func printLeague(stdout io.Writer, all []cacheproxy.Standing) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -12,23 +11,45 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
 )
 
-func (o *options) benchFlags(f *flag.FlagSet) {
-	f.StringVar(&o.bench.Hub, "hub", "", "`name` of the hub; default every hub")
-	f.Func("size", "`bytes` of each path, at most; default 4MiB", func(s string) error {
-		size, err := cacheproxy.ParseSize(s)
-		o.bench.Size = int64(size)
-		return err
-	})
+func (p *invocation) benchCommand() *cobra.Command {
+	var b cacheproxy.Bench
+	asJSON, most := false, ""
+	c := &cobra.Command{
+		Use:   "bench [PATH...]",
+		Short: "Measure mirrors now: time to first byte, bytes a second",
+		Long: `Asks every mirror for each PATH below the hub's mount, one after another, over a
+connection of its own. Without PATH it asks for what mirrors were last found to have.`,
+		Example: `  cache-proxy mirrors bench /debian/dists/stable/Release
+  cache-proxy mirrors bench --hub npm --size 512KiB --json`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			size, err := cacheproxy.ParseSize(most)
+			if err != nil {
+				return misused(fmt.Errorf("--size: %w", err))
+			}
+			b.Size, b.Paths = int64(size), args
+			c, err := p.configured()
+			if err != nil {
+				return err
+			}
+			return bench(c, b, asJSON, p.stdout, p.stderr)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&b.Hub, "hub", "", "`name` of the hub; default every hub")
+	f.StringVar(&most, "size", "4MiB", "`bytes` of each path, at most")
+	f.BoolVar(&asJSON, "json", false, "print all that is known, as JSON")
+	return c
 }
 
 // bench measures mirrors and prints what they did. On a terminal a bar shows how
 // far it is and a table follows; elsewhere each result is a line as it comes.
-func bench(c *cacheproxy.Config, b cacheproxy.Bench, asJSON bool, stdout, stderr io.Writer) int {
+func bench(c *cacheproxy.Config, b cacheproxy.Bench, asJSON bool, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	all := []cacheproxy.Measured{}
@@ -57,24 +78,19 @@ func bench(c *cacheproxy.Config, b cacheproxy.Bench, asJSON bool, stdout, stderr
 	}
 	switch {
 	case err != nil:
-		fmt.Fprintln(stderr, err)
-		return exitFailed
+		return err
 	case asJSON:
 		e := json.NewEncoder(stdout)
 		e.SetIndent("", " ")
-		err = e.Encode(all)
-	case !live:
-		w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-		for _, m := range all {
-			printMeasured(w, m, "\t")
-		}
-		err = w.Flush()
+		return e.Encode(all)
+	case live:
+		return nil
 	}
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return exitFailed
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	for _, m := range all {
+		printMeasured(w, m, "\t")
 	}
-	return exitOK
+	return w.Flush()
 }
 
 // printMeasured is one line.

@@ -3,13 +3,14 @@
 package main
 
 import (
-	"flag"
 	"net/http"
+
+	"github.com/spf13/cobra"
 )
 
 // debugFlags are empty in builds without the tag pprof.
 type debugFlags struct{}
 
-func (*debugFlags) register(*flag.FlagSet) {}
+func (*debugFlags) register(*cobra.Command) {}
 
 func (*debugFlags) handler() http.Handler { return nil }

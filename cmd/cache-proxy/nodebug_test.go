@@ -8,17 +8,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 func TestNoPprof(t *testing.T) {
-	o, _ := parse("serve", nil, io.Discard, io.Discard)
-	require.NotNil(t, o)
-	assert.Nil(t, o.debug.handler())
+	p := &invocation{stdout: io.Discard, stderr: io.Discard}
+	p.command()
+	assert.Nil(t, p.debug.handler())
 
 	var stderr bytes.Buffer
-	o, status := parse("serve", []string{"-pprof"}, io.Discard, &stderr)
-	assert.Nil(t, o)
-	assert.Equal(t, exitUsage, status)
+	assert.Equal(t, exitUsage, run([]string{"-pprof"}, io.Discard, &stderr))
 	assert.Contains(t, stderr.String(), "-pprof")
 }
