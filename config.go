@@ -50,6 +50,13 @@ type Config struct {
 	Sentry  Sentry  `yaml:"sentry"`
 	Admin   Admin   `yaml:"admin"`
 
+	StatusFile StatusFile `yaml:"status-file"`
+
+	// Every hub serves only what is stored, however old it is, and asks no mirror;
+	// the rest is a 504 in the client's own format. Operators may switch it too.
+	// Default false.
+	Offline bool `yaml:"offline"`
+
 	// What flows may put before hubs: who may ask, for what, how often. Default none.
 	Filters []Filter `yaml:"filters"`
 

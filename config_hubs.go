@@ -38,6 +38,10 @@ type Hub struct {
 	// Overrides the section of the whole, key by key. After Load it is complete.
 	Race Race `yaml:"race"`
 
+	// This hub serves only what is stored, as offline of the whole says of all.
+	// Default false.
+	Offline bool `yaml:"offline"`
+
 	// Overrides the flow of the whole; [] is none.
 	Flow []Step `yaml:"flow"`
 

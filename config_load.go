@@ -142,8 +142,9 @@ func defaults() *Config {
 			Object:                50 << 30,
 			Drain:                 Duration(30 * time.Second),
 		},
-		Log:   Log{Format: LogText, Access: true},
-		Admin: Admin{Listen: OptionalAddress{Address{"tcp", "127.0.0.1:8882"}}},
+		Log:        Log{Format: LogText, Access: true},
+		StatusFile: StatusFile{Every: Duration(5 * time.Second)},
+		Admin:      Admin{Listen: OptionalAddress{Address{"tcp", "127.0.0.1:8882"}}},
 	}
 }
 

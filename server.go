@@ -18,6 +18,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/front"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/observe"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/disk"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/upstream"
@@ -72,6 +73,10 @@ type Server struct {
 	spool    func() (*os.File, error)
 	ready    probe
 	draining atomic.Bool
+	offline  offline
+	recent   *observe.Recent
+	stopping func()        // makes Run drain
+	stopped  chan struct{} // closed by stopping
 
 	operators   *operators
 	current     atomic.Pointer[revision]
@@ -100,9 +105,12 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	if o.Version == "" {
 		o.Version = "devel"
 	}
+	recent := observe.NewRecent(recentErrors)
+	o.Log = slog.New(recent.Wrap(o.Log.Handler()))
 	epochs := front.NewEpochs()
 	o.changing = epochs.Changing
-	s := &Server{options: o, log: o.Log, epochs: epochs, via: "cache-proxy-" + instance(), connections: newConnections(), notifier: newNotifier()}
+	s := &Server{options: o, log: o.Log, epochs: epochs, via: "cache-proxy-" + instance(), connections: newConnections(), notifier: newNotifier(), recent: recent, stopped: make(chan struct{})}
+	s.stopping = sync.OnceFunc(func() { close(s.stopped) })
 	s.fills = fills{limits: func() *Fills { return &s.revision().config.Limits.Fills }, clients: map[netip.Addr]int{}}
 	defer func() {
 		if err != nil {
@@ -120,13 +128,14 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	if s.cache, err = cache.New(cache.Options{
-		Store:  s.store,
-		Facts:  s.ledger,
-		Hashes: hashes,
-		Chunk:  int64(cfg.Misc.ChunkBytes),
-		Object: int64(cfg.Limits.Object),
-		Log:    o.Log,
-		Now:    o.Now,
+		Store:   s.store,
+		Facts:   s.ledger,
+		Hashes:  hashes,
+		Chunk:   int64(cfg.Misc.ChunkBytes),
+		Object:  int64(cfg.Limits.Object),
+		Offline: s.offline.of,
+		Log:     o.Log,
+		Now:     o.Now,
 	}); err != nil {
 		return nil, err
 	}

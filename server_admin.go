@@ -59,12 +59,27 @@ func (a *operators) current() http.Handler {
 func (a *operators) build(cfg *Config) http.Handler {
 	s := a.server
 	return recover.New(s.log)(admin.New(admin.Options{
-		Token:   cfg.Admin.Token.Value(),
-		Hosts:   cfg.Admin.Hosts,
-		Metrics: a.metrics,
-		Debug:   s.options.Debug,
-		Status:  func(context.Context) any { return a.status() },
-		Mirrors: func(context.Context) any { return s.revision().standings() },
+		Token:    cfg.Admin.Token.Value(),
+		Hosts:    cfg.Admin.Hosts,
+		Version:  s.options.Version,
+		Metrics:  a.metrics,
+		Debug:    s.options.Debug,
+		Status:   func(context.Context) any { return a.status() },
+		Hubs:     func(context.Context) any { return a.hubs() },
+		Mirrors:  func(context.Context) any { return s.revision().standings() },
+		Filters:  func(context.Context) any { return s.revision().filterStatus() },
+		Statuses: func(context.Context) any { return s.statuses() },
+		Errors:   func(context.Context) any { return s.recent.Records() },
+		Flights:  a.flights,
+		Store:    s.store,
+		Purge:    s.cache.Purge,
+		Level:    a.level(),
+		Offline: &admin.Offline{
+			Get: func() admin.OfflineState { return s.offline.state(s.revision().config) },
+			Set: func(hub string, offline bool) error { return s.offline.set(s.revision().config, hub, offline) },
+		},
+		Reload:  a.reload(),
+		Drain:   s.stopping,
 		Refused: a.counts.Hub("").Refused,
 		Log:     s.log,
 	}))
@@ -129,6 +144,8 @@ type HubStatus struct {
 	Type  HubType  `json:"type"`
 	Path  string   `json:"path"`
 	Hosts []string `json:"hosts,omitempty"`
+
+	Offline bool `json:"offline"` // it serves only what is here
 	observe.Counts
 }
 
@@ -137,18 +154,26 @@ func (a *operators) status() Status {
 	rev := s.revision()
 	st := Status{
 		Version: s.options.Version, Started: a.started, Revision: rev.number, InForce: rev.begun,
-		Draining: s.draining.Load(), Store: a.store(), Cache: a.cache(),
-	}
-	for _, m := range rev.hubs {
-		st.Hubs = append(st.Hubs, HubStatus{
-			Name: m.config.Name, Type: m.config.Module(), Path: m.config.Path, Hosts: m.config.Hosts,
-			Counts: a.counts.Hub(m.config.Name).Counts(),
-		})
+		Draining: s.draining.Load(), Store: a.store(), Cache: a.cache(), Hubs: a.hubs(),
 	}
 	if len(rev.filters) > 0 {
 		st.Filters = rev.filterStatus()
 	}
 	return st
+}
+
+func (a *operators) hubs() (all []HubStatus) {
+	for _, m := range a.server.revision().hubs {
+		all = append(all, a.hubStatus(m))
+	}
+	return all
+}
+
+func (a *operators) hubStatus(m *mounted) HubStatus {
+	return HubStatus{
+		Name: m.config.Name, Type: m.config.Module(), Path: m.config.Path, Hosts: m.config.Hosts,
+		Offline: a.server.offline.of(m.config.Name), Counts: a.counts.Hub(m.config.Name).Counts(),
+	}
 }
 
 func (a *operators) store() observe.Store {

@@ -157,10 +157,14 @@ type FilterStatus struct {
 func (r *revision) filterStatus() []FilterStatus {
 	all := make([]FilterStatus, len(r.filters))
 	for i, f := range r.filters {
-		handled, results := f.Counts()
-		all[i] = FilterStatus{Kind: f.Kind, Name: f.Name, Handled: handled, Results: results, Status: f.Filter.Status()}
+		all[i] = f.status()
 	}
 	return all
+}
+
+func (f *installed) status() FilterStatus {
+	handled, results := f.Counts()
+	return FilterStatus{Kind: f.Kind, Name: f.Name, Handled: handled, Results: results, Status: f.Filter.Status()}
 }
 
 // uninstall lets go of a revision's filters.

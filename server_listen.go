@@ -67,12 +67,15 @@ func (s *Server) run(ctx context.Context, inlets []*inlet) error {
 	var kept sync.WaitGroup
 	kept.Go(func() { s.keep(keeping, time.Now) })
 	kept.Go(func() { s.watch(keeping) })
+	kept.Go(func() { s.tell(keeping) })
 	s.notifier.ready()
 	kept.Go(func() { s.notifier.watchdog(keeping) })
 
 	var err error
 	select {
 	case err = <-failed:
+	case <-s.stopped:
+		s.log.Info("draining", "limit", s.revision().config.Limits.Drain, "cause", "an operator")
 	case <-ctx.Done():
 		s.log.Info("draining", "limit", s.revision().config.Limits.Drain)
 	}

@@ -122,6 +122,7 @@ func (s *Server) begin(r *revision) {
 			b.Set(int64(m.config.Upstream[i].Rate))
 		}
 	}
+	s.offline.apply(r.config)
 	if level := s.options.Level; level != nil {
 		level.Set(slog.Level(r.config.Log.Level))
 	}

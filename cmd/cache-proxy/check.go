@@ -54,6 +54,9 @@ func describe(c *cacheproxy.Config, source string, out io.Writer) error {
 		fmt.Fprintf(w, "listen on %v%s\n", a.Address, how)
 	}
 	describeAdmin(w, &c.Admin)
+	if c.StatusFile.Path != "" {
+		fmt.Fprintf(w, "statuses to %s every %v\n", c.StatusFile.Path, c.StatusFile.Every)
+	}
 	if c.PublicURL.IsSet() {
 		fmt.Fprintf(w, "links begin with %v\n", c.PublicURL)
 	}
@@ -61,7 +64,7 @@ func describe(c *cacheproxy.Config, source string, out io.Writer) error {
 		fmt.Fprintf(w, "forwarded fields are believed from %v\n", c.TrustedProxies)
 	}
 	for _, h := range c.Served() {
-		describeHub(w, &h)
+		describeHub(w, c, &h)
 	}
 	l := c.Storage.Local
 	fmt.Fprintf(w, "\nstorage %s in %s: at most %v, %v left free, %s\n", c.Storage.Type, l.Path, l.MaxSize, l.MinFree, l.Durability)
@@ -82,9 +85,12 @@ func describeAdmin(w io.Writer, a *cacheproxy.Admin) {
 	}
 }
 
-func describeHub(w io.Writer, h *cacheproxy.Hub) {
+func describeHub(w io.Writer, c *cacheproxy.Config, h *cacheproxy.Hub) {
 	at := strings.Join(append([]string{h.Path}, h.Hosts...), " and ")
 	fmt.Fprintf(w, "\nhub %s at %s, %d upstreams, race.mode %s, type %s, rollout %s\n", h.Name, at, len(h.Upstream), h.Race.Mode, h.Type, h.Rollout)
+	if c.Offline || h.Offline {
+		fmt.Fprintln(w, "  offline: only what is stored is served")
+	}
 	for i, u := range h.Upstream {
 		mapping := "every path, unchanged"
 		if u.Path.Match.IsSet() && u.Path.Replace != "" {
