@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -726,6 +727,30 @@ func TestDigest(t *testing.T) {
 		assert.True(t, resp.Outcome.Hit)
 		assert.Equal(t, req.Digest, resp.Entry.Proved)
 	})
+	scene(t, "of one whose draft fails in the middle, nothing is left in the right one", func(t *testing.T, b *bench) { // F13, F22
+		b = start(t, &broken{Store: b.store, after: 10_000, once: true})
+		defer b.close()
+		good := content[:50_000]
+		sum := sha256.Sum256(good)
+		bad := bytes.Clone(good)
+		bad[0] ^= 1
+		b.set(func(ctx context.Context, r *exchange.Request) (*exchange.Response, error) {
+			body := bad
+			if slices.Contains(r.Avoid, "http://m") {
+				body = good
+			}
+			return answer(200, int64(len(body)), io.NopCloser(iotest.HalfReader(bytes.NewReader(body)))), nil
+		})
+		req := request("/a")
+		req.Digest = exchange.NewDigest("sha256", sum[:])
+		got, _ := b.get(t, req)
+		assert.True(t, bytes.Equal(good, got))
+		synctest.Wait()
+		assert.Equal(t, 2, b.hits())
+		got, resp := b.get(t, req)
+		assert.True(t, bytes.Equal(good, got))
+		assert.True(t, resp.Outcome.Hit)
+	})
 	scene(t, "when all mirrors are wrong that is an error", func(t *testing.T, b *bench) {
 		b.set(whole(small))
 		req := request("/a")
@@ -791,15 +816,19 @@ type broken struct {
 	store.Store
 	draft error
 	after int64 // WriteAt fails once it passes this
+	once  bool  // of the first draft alone
 	made  atomic.Int32
 }
 
 func (s *broken) Draft(ctx context.Context, size int64) (store.Draft, error) {
-	s.made.Add(1)
+	n := s.made.Add(1)
 	if s.draft != nil {
 		return nil, s.draft
 	}
 	d, err := s.Store.Draft(ctx, size)
+	if s.once && n > 1 {
+		return d, err
+	}
 	return &brokenDraft{d, s.after}, err
 }
 

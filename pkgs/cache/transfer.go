@@ -243,6 +243,9 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 	case err != nil && quiet:
 		f.draft.Close()
 		f.draft, f.entry = nil, nil
+		f.mu.Lock()
+		f.passing, f.drafted, f.window = false, 0, window{} // nothing of it is to be mixed with what comes now
+		f.mu.Unlock()
 		return err
 	case err != nil:
 		f.keeper.end(n, err)

@@ -339,6 +339,9 @@ func (t *gate) publish(ctx context.Context, gen *Generation, root *companion, wi
 		}
 	}
 	s.publication++
+	if gen.Order > s.latest.order { // whoever asked for it has it soon
+		s.latest = latest{gen.Digest, gen.Order, t.now()}
+	}
 	s.since, s.last = time.Time{}, time.Time{}
 }
 
