@@ -71,9 +71,10 @@ type Plain interface {
 	Path() string // slash-separated, relative to the store's root, not URL-escaped
 }
 
-// A Reopener is a Draft that is one plain file while it grows.
+// A Reopener is a Draft that is one plain file while it grows, unless it is small.
 type Reopener interface {
-	// Reopen opens the file anew, for a reader with a position of its own.
+	// Reopen opens the file anew, for a reader with a position of its own. An
+	// error says that there is none at present; ReadAt reads all the same.
 	Reopen() (*os.File, error)
 }
 

@@ -78,8 +78,10 @@ type Store struct {
 	opened  time.Time
 	windows []window // of state, as it was found; never changes
 
-	noXattr  atomic.Bool // sidecars only
-	sidecars atomic.Bool // there may be sidecars
+	unnamed  bool         // files may be made without a name; never changes
+	held     atomic.Int64 // bytes of memory that small drafts have, or may have
+	noXattr  atomic.Bool  // sidecars only
+	sidecars atomic.Bool  // there may be sidecars
 
 	index   *index
 	parts   parts
@@ -168,6 +170,7 @@ func (s *Store) open(o Options) (err error) {
 	if err := s.space.refresh(); err != nil {
 		return err
 	}
+	s.unnamed = s.canUnnamed()
 	return s.recover()
 }
 

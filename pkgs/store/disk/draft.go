@@ -50,6 +50,19 @@ func (s *Store) Draft(ctx context.Context, size int64) (store.Draft, error) {
 	if err := s.reserve(room + metaRoom); err != nil {
 		return nil, fmt.Errorf("draft of %d bytes: %w", size, err)
 	}
+	if d := s.smallDraft(size, room); d != nil {
+		return d, nil
+	}
+	d, err := s.fileDraft(size, room)
+	if err != nil {
+		s.space.release(room + metaRoom)
+		return nil, fmt.Errorf("draft: %w", err)
+	}
+	return d, nil
+}
+
+// fileDraft is a draft for which room and metaRoom are reserved.
+func (s *Store) fileDraft(size, room int64) (*draft, error) {
 	name, file, err := s.createTemp()
 	if err == nil && size >= preallocAt {
 		if err = allocate(file, size); err != nil {
@@ -58,8 +71,7 @@ func (s *Store) Draft(ctx context.Context, size int64) (store.Draft, error) {
 		}
 	}
 	if err != nil {
-		s.space.release(room + metaRoom)
-		return nil, fmt.Errorf("draft: %w", err)
+		return nil, err
 	}
 	d := &draft{store: s, file: file, name: name}
 	d.room.Store(room)

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
+	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,18 +15,9 @@ import (
 // openBeneath is os.Root's promise in one system call, which counts on a hit.
 // ok is false where the kernel or a sandbox does not have it.
 func openBeneath(root *os.File, name string) (file *os.File, err error, ok bool) {
-	how := unix.OpenHow{
+	fd, err := openHow(root, name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	fd := -1
-	err = control(root, func(dir int) (err error) {
-		for {
-			// EAGAIN: a directory of the path was renamed meanwhile.
-			if fd, err = unix.Openat2(dir, name, &how); err != unix.EINTR && err != unix.EAGAIN {
-				return err
-			}
-		}
 	})
 	switch {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM), errors.Is(err, unix.E2BIG), errors.Is(err, unix.EINVAL):
@@ -41,6 +35,63 @@ func reopenDescriptor(file *os.File) (again *os.File, err error) {
 		return err
 	})
 	return again, err
+}
+
+// createUnnamed makes a file in dir, beneath root, that has no name: it is gone
+// with its last descriptor.
+func createUnnamed(root *os.File, dir string) (*os.File, error) {
+	fd, err := openHow(root, dir, &unix.OpenHow{
+		Flags:   unix.O_RDWR | unix.O_TMPFILE | unix.O_CLOEXEC,
+		Mode:    0o644,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return os.NewFile(uintptr(fd), dir), nil
+}
+
+// linkUnnamed gives a file made by createUnnamed a name beneath root, which
+// nothing has; else it is [fs.ErrExist].
+func linkUnnamed(file, root *os.File, name string) error {
+	dir, err := openHow(root, path.Dir(name), &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err == nil {
+		defer unix.Close(dir)
+		err = control(file, func(fd int) error { // AT_EMPTY_PATH needs a privilege
+			return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), dir, path.Base(name), unix.AT_SYMLINK_FOLLOW)
+		})
+	}
+	if err != nil {
+		return &os.LinkError{Op: "link", Old: file.Name(), New: name, Err: err}
+	}
+	return nil
+}
+
+func openHow(root *os.File, name string, how *unix.OpenHow) (fd int, err error) {
+	err = control(root, func(dir int) (err error) {
+		for {
+			// EAGAIN: a directory of the path was renamed meanwhile.
+			if fd, err = unix.Openat2(dir, name, how); err != unix.EINTR && err != unix.EAGAIN {
+				return err
+			}
+		}
+	})
+	return fd, err
+}
+
+// setTimes sets the times of an open file.
+func setTimes(file *os.File, atime, mtime time.Time) error {
+	times := []unix.Timespec{unix.NsecToTimespec(atime.UnixNano()), unix.NsecToTimespec(mtime.UnixNano())}
+	return control(file, func(fd int) error {
+		err := unix.UtimesNanoAt(fd, "", times, unix.AT_EMPTY_PATH)
+		if err == unix.EINVAL || err == unix.ENOENT { // before Linux 5.8
+			err = unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), times, 0)
+		}
+		return err
+	})
 }
 
 // exchangeNames swaps two names at once.

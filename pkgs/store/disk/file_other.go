@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +16,15 @@ import (
 func openBeneath(*os.File, string) (*os.File, error, bool) { return nil, nil, false }
 
 func reopenDescriptor(*os.File) (*os.File, error) { return nil, os.ErrNotExist }
+
+func createUnnamed(*os.File, string) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func linkUnnamed(_, _ *os.File, _ string) error { return errors.ErrUnsupported }
+
+func setTimes(file *os.File, atime, mtime time.Time) error {
+	times := []unix.Timeval{unix.NsecToTimeval(atime.UnixNano()), unix.NsecToTimeval(mtime.UnixNano())}
+	return control(file, func(fd int) error { return unix.Futimes(fd, times) })
+}
 
 func exchangeNames(*os.File, string, *os.File, string) error { return errors.ErrUnsupported }
 

@@ -15,8 +15,9 @@ import (
 )
 
 // commit publishes a temporary file that holds e's content and for which room
-// bytes are reserved. Until the rename everything happens on the temporary
-// file, so a crash leaves the old entry or the new one.
+// bytes are reserved; temp is "" if it has no name. Until it gets its name in the
+// tree everything happens on the temporary file, so a crash leaves the old entry
+// or the new one.
 func (s *Store) commit(file *os.File, temp string, room int64, e *exchange.Entry) (at string, err error) {
 	if room > pages(e.Size) { // blocks beyond the end may be allocated
 		if err := file.Truncate(e.Size); err != nil {
@@ -25,7 +26,7 @@ func (s *Store) commit(file *os.File, temp string, room int64, e *exchange.Entry
 	}
 	now := s.now()
 	if t, ok := modified(e); ok {
-		if err := s.root.Chtimes(temp, now, t); err != nil {
+		if err := setTimes(file, now, t); err != nil {
 			return "", err
 		}
 	}
@@ -46,7 +47,7 @@ func (s *Store) commit(file *os.File, temp string, room int64, e *exchange.Entry
 	}
 
 	name := place(e.Key)
-	at, err = s.publish(temp, name, st, func() {
+	at, err = s.publish(file, temp, name, st, func() {
 		more := s.index.put(name, now, s.charge(st))
 		s.space.settle(room+metaRoom, more)
 	})
@@ -90,18 +91,37 @@ func (s *Store) sidecarOf(st stat) string {
 	return ""
 }
 
-// publish renames temp to place name, making directories as needed, and calls
-// done in the same breath.
-func (s *Store) publish(temp, name string, st stat, done func()) (at string, err error) {
+// publish puts file at place name: by renaming temp, or, where that is "", by
+// giving it its first name. It makes directories as needed, and calls done in the
+// same breath.
+func (s *Store) publish(file *os.File, temp, name string, st stat, done func()) (at string, err error) {
+	if temp == "" {
+		defer func() {
+			if temp != "" && err != nil {
+				s.root.Remove(temp)
+			}
+		}()
+	}
 	for range 100 { // others may make and remove the directories that we use
-		at, err = s.rename(temp, name, st, done)
+		if temp == "" {
+			at, err = s.link(file, name, done)
+		} else {
+			at, err = s.rename(temp, name, done)
+		}
 		switch {
 		case err == nil:
 			return at, nil
+		case temp == "" && errors.Is(err, fs.ErrExist): // an entry to be replaced, or a directory
+			if temp, err = s.nameTemp(file); err != nil {
+				return "", err
+			}
+			continue
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.EISDIR), errors.Is(err, fs.ErrExist):
 			err = s.makeDirs(path.Dir(at))
-			if _, gone := s.root.Lstat(temp); gone != nil {
-				return "", gone // somebody emptied our directory: no name will help
+			if temp != "" {
+				if _, gone := s.root.Lstat(temp); gone != nil {
+					return "", gone // somebody emptied our directory: no name will help
+				}
 			}
 		case errors.Is(err, unix.ENOTDIR):
 			err = s.makeDirs(path.Dir(at))
@@ -115,8 +135,37 @@ func (s *Store) publish(temp, name string, st stat, done func()) (at string, err
 	return "", fmt.Errorf("publish %s: the directory keeps vanishing", name)
 }
 
+// link is one attempt to give file its first name, under the lock of the place.
+func (s *Store) link(file *os.File, name string, done func()) (at string, err error) {
+	mu := s.place(name)
+	mu.Lock()
+	defer mu.Unlock()
+	if err := linkUnnamed(file, s.rootDir, name); err != nil {
+		return name, err
+	}
+	done()
+	return name, nil
+}
+
+// nameTemp gives a file without a name one among the temporary files.
+func (s *Store) nameTemp(file *os.File) (temp string, err error) {
+	for range 10 {
+		temp = s.tempName()
+		err = linkUnnamed(file, s.rootDir, temp)
+		if errors.Is(err, fs.ErrNotExist) { // somebody removed everything: that is allowed
+			if err = s.root.MkdirAll(tempDir, 0o755); err == nil {
+				err = linkUnnamed(file, s.rootDir, temp)
+			}
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
+	return temp, err
+}
+
 // rename is one attempt, under the lock of the place. at is set on errors, too.
-func (s *Store) rename(temp, name string, st stat, done func()) (at string, err error) {
+func (s *Store) rename(temp, name string, done func()) (at string, err error) {
 	mu := s.place(name)
 	mu.Lock()
 	defer mu.Unlock()

@@ -57,7 +57,7 @@ func TestOptions(t *testing.T) {
 
 	o := Options{Root: filepath.Join(t.TempDir(), "not", "yet"), TemporaryPattern: "part-*.tmp"}
 	s := open(t, o)
-	d, err := s.Draft(t.Context(), 10)
+	d, err := s.Draft(t.Context(), smallContent+1)
 	require.NoError(t, err)
 	found, err := filepath.Glob(filepath.Join(o.Root, tempDir, "part-*.tmp"))
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestRestart(t *testing.T) {
 		s := open(t, o)
 		want := storetest.Put(t, s, key("/a/b"), []byte("hello"))
 		storetest.Put(t, s, key("/a"), []byte("parent"))
-		d, err := s.Draft(t.Context(), 10)
+		d, err := s.Draft(t.Context(), smallContent+1)
 		require.NoError(t, err)
 		defer d.Close()
 		crash(s)
