@@ -23,6 +23,7 @@ type revision struct {
 	hubs    []*mounted   // in the configuration's order
 	filters []*installed // likewise
 	handler http.Handler // of all requests
+	welcome http.Handler // of those for the proxy's own page and script
 	hot     *front.Table // answers that are ready under it; nil: none are kept
 	door    *door        // that new connections come in by
 	tls     *security    // of inlets that speak it; nil: none does
@@ -105,6 +106,7 @@ func (s *Server) revise(cfg *Config) (_ *revision, err error) {
 		routes.add(s.target(cfg, m, r.hot, r.flow(m)))
 	}
 	routes.none = s.nowhere(cfg)
+	r.welcome = s.welcome(cfg)
 	var h http.Handler = http.HandlerFunc(dispatch)
 	if cfg.Log.Access {
 		h = httplog.New(s.log, attributes)(h)

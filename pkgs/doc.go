@@ -16,6 +16,7 @@
 //	edge        HTTP toward clients: guard, Parse, Get, respond
 //	middleware  net/http around the edge: recover, handlerctx, httplog
 //	observe     what those who watch see: error reports, metrics
+//	welcome     what people who only use the cache see: a page, and a script that sets clients up
 //	admin       HTTP toward operators, on a listener of its own
 //	proxytest   scripts for tests: what a client sees when origins misbehave
 //

@@ -1,0 +1,96 @@
+package welcome_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/welcome"
+)
+
+func TestPage(t *testing.T) {
+	html, err := site().Page("https://cache.example.org:8443/base")
+	require.NoError(t, err)
+	page := string(html)
+	for _, want := range []string{
+		"curl -fsS https://cache.example.org:8443/base/-/setup.sh | sh</pre>",
+		"URIs: https://cache.example.org:8443/base/debian-security",
+		"baseurl=https://cache.example.org:8443/base/fedora/releases/$releasever/Everything/$basearch/os/",
+		"Server = https://cache.example.org:8443/base/archlinux/$repo/os/$arch",
+		"pip config set global.index-url https://cache.example.org:8443/base/pypi/simple/</pre>",
+		"go env -w &#39;GOPROXY=https://cache.example.org:8443/base/go|direct&#39;",
+		"sparse&#43;https://cache.example.org:8443/base/cargo/",
+		"docker pull cache.example.org:8443/base/hub/IMAGE",
+	} {
+		assert.Contains(t, page, want)
+	}
+	assert.NotContains(t, page, "trusted-host", "over https")
+	assert.NotContains(t, page, "daemon.json", "docker's mirrors have no path")
+	assert.NotContains(t, page, "<script")
+	assert.NotContains(t, page, "src=")
+	for _, link := range strings.Split(page, "href=\"")[1:] {
+		assert.True(t, strings.HasPrefix(link, "#") || strings.HasPrefix(link, "setup.sh\""), link)
+	}
+
+	html, err = site().Page("http://cache.lan:8881")
+	require.NoError(t, err)
+	assert.Contains(t, string(html), "pip config set global.trusted-host cache.lan:8881")
+	assert.Contains(t, string(html), "insecure-registries&#34;: [&#34;cache.lan:8881&#34;]")
+}
+
+// TestHostile: whatever a base or a path is, it is text.
+func TestHostile(t *testing.T) {
+	s := welcome.New([]welcome.Hub{
+		{Name: "npm", Type: "npm", Path: "/n';id;'"},
+		{Name: "go", Type: "go", Path: "/go", Names: []string{"$(id)", "a b", "fine"}},
+	})
+	for _, base := range []string{"http://a';id;'", "http://$(id)", "http://a\nb", "http://a\\b", "http://a&b", "", "http://a`id`", "http://a|b", `http://a"b`, "http://a<script>"} {
+		_, err := s.Script(base)
+		assert.Error(t, err, base)
+		html, err := s.Page(base)
+		require.NoError(t, err)
+		assert.NotContains(t, string(html), "<script>")
+		assert.NotContains(t, string(html), "| sh")
+	}
+	script, err := s.Script("http://cache.lan:8881")
+	require.NoError(t, err)
+	assert.NotContains(t, string(script), ";id;")
+	assert.NotContains(t, string(script), "$(id)")
+	assert.Contains(t, string(script), "HUBS='go /go go,fine'\n")
+	assert.NotContains(t, string(script), "@BASE@")
+}
+
+func TestTrees(t *testing.T) {
+	for _, c := range []struct {
+		name, expr string
+		want       []string
+	}{
+		{"one", "^/debian/(.*)", []string{"debian"}},
+		{"several", "^/(debian|debian-security|ubuntu)/(.*)", []string{"debian", "debian-security", "ubuntu"}},
+		{"deeper", "^/pypi/((?:simple|packages)/.*)", []string{"pypi"}},
+		{"not anchored", "/(debian|ubuntu)/(.*)", []string{"debian", "ubuntu"}},
+		{"optional", "^/ubuntu(-ports)?/", []string{"ubuntu-ports", "ubuntu"}},
+		{"a class", "^/el[89]/", []string{"el8", "el9"}},
+		{"any", "^/(.*)", nil},
+		{"any of a form", "^/[^/]+/x", nil},
+		{"a prefix only", "^/debian", nil},
+		{"any case", "(?i)^/debian/", nil},
+		{"one part open", "^/(debian|.*)/", nil},
+		{"an extension", `\.deb$`, nil},
+		{"empty", "", nil},
+		{"none", "(", nil},
+		{"too many", "^/[a-z][a-z][a-z]/", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) { assert.Equal(t, c.want, welcome.Trees(c.expr)) })
+	}
+}
+
+func FuzzTrees(f *testing.F) {
+	f.Add("^/(debian|ubuntu)/(.*)")
+	f.Add("^/[a-z]{1,50}/((a|b){20})")
+	f.Fuzz(func(t *testing.T, expr string) {
+		assert.LessOrEqual(t, len(welcome.Trees(expr)), 200)
+	})
+}
