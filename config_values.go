@@ -23,6 +23,13 @@ const Never = Duration(freshness.Forever)
 
 const day = 24 * time.Hour
 
+// ParseDuration reads a span of time as a configuration has it; never is the longest.
+func ParseDuration(s string) (time.Duration, error) {
+	var d Duration
+	err := d.set(s)
+	return time.Duration(d), err
+}
+
 func (d *Duration) set(s string) error {
 	if s == "never" {
 		*d = Never

@@ -48,6 +48,7 @@ func TestE2E(t *testing.T) {
 		{"cargo", testCargo},
 		{"maven", testMaven},
 		{"nginx", testNginx},
+		{"setup", testSetupScript},
 		{"sendfile", testSendfile},
 		{"kill", testKill},
 		{"kill under load", testKillUnderLoad},
