@@ -45,22 +45,24 @@ type flight struct {
 	resumed  int64         // how much of the content an earlier flight has brought
 	arrived  extents       // what of it has come out of order; nil while it comes in order
 	end      error         // io.EOF: complete; else why it failed; nil while it flies
-	moved    chan struct{} // closed and replaced whenever frontier, end or window changes
+	moved    chan struct{} // closed and forgotten whenever frontier, end or window changes; nil: nobody waits
 	passing  bool          // the draft has failed: from the window's start on, content is there alone
 	window   window
-	drained  chan struct{} // closed and replaced whenever a reader moves, while passing
+	drained  chan struct{} // closed and forgotten whenever a reader moves, while passing; nil: nobody waits
 	readers  map[*reader]struct{}
 	grace    *time.Timer // running while an abandoned flight may still be joined
 	orphaned bool        // the last reader to leave has aborted
 	over     bool        // run has returned
 	drafted  int64       // what the draft has, once passing
 
-	upstream *exchange.Response // unshared content, until it is claimed
-	hold     int64              // how many bytes the frontier stays short of the newest; owned by run
-	replaces bool               // there is a stored entry that this content takes the place of; owned by run
-	had      *remains           // of an earlier flight, until it is gone on with or dropped; owned by run
-	keeper   *keeper            // nil: what comes cannot be gone on with; owned by run, or by follow
-	shared   *sharing           // how a response is stored that says so itself (shared.go); nil: as the policy says
+	upstream  *exchange.Response // unshared content, until it is claimed
+	late      *time.Timer        // makes the head known, if the content of a small body does not come at once; owned by run
+	announced sync.Once          // the head of content is known
+	hold      int64              // how many bytes the frontier stays short of the newest; owned by run
+	replaces  bool               // there is a stored entry that this content takes the place of; owned by run
+	had       *remains           // of an earlier flight, until it is gone on with or dropped; owned by run
+	keeper    *keeper            // nil: what comes cannot be gone on with; owned by run, or by follow
+	shared    *sharing           // how a response is stored that says so itself (shared.go); nil: as the policy says
 }
 
 // The policy for a flight that its last client has left before the end (DESIGN
@@ -78,8 +80,6 @@ func newFlight(c *Cache, req *exchange.Request) *flight {
 		key:     req.Key,
 		begun:   c.now(),
 		head:    make(chan struct{}),
-		moved:   make(chan struct{}),
-		drained: make(chan struct{}),
 		readers: map[*reader]struct{}{},
 	}
 }
@@ -175,9 +175,9 @@ func (f *flight) release() {
 
 // stir wakes who waits for a reader to move. Callers hold mu.
 func (f *flight) stir() {
-	if f.passing {
+	if f.passing && f.drained != nil {
 		close(f.drained)
-		f.drained = make(chan struct{})
+		f.drained = nil
 	}
 }
 
@@ -195,6 +195,32 @@ func (f *flight) decide(k kind) {
 	f.reconsider()
 	f.mu.Unlock()
 	close(f.head)
+}
+
+// announce makes the head of content known, if it is not yet.
+func (f *flight) announce() {
+	f.announced.Do(func() { f.decide(streaming) })
+	if f.late != nil {
+		f.late.Stop()
+		f.late = nil
+	}
+}
+
+// lingerTime is how long the head of a small body may wait for content, to leave
+// with it: one packet and one awakening instead of two.
+const lingerTime = 5 * time.Millisecond
+
+// linger makes the head known soon.
+func (f *flight) linger() {
+	f.late = time.AfterFunc(lingerTime, func() { f.announced.Do(func() { f.decide(streaming) }) })
+}
+
+// hurry ends linger: the head is known, or will not be.
+func (f *flight) hurry() {
+	if f.late != nil && !f.late.Stop() {
+		f.announce()
+	}
+	f.late = nil
 }
 
 // claim is the unshared content, for the first who asks.
@@ -223,6 +249,7 @@ func (f *flight) storing() bool {
 // fail ends a flight in mid-air. It leaves the table first, so that a client
 // that sees the failure may ask again at once.
 func (f *flight) fail(err error) {
+	f.hurry()
 	f.cache.leave(f)
 	select {
 	case <-f.head:
@@ -251,6 +278,16 @@ func (f *flight) mirror() string {
 
 // wake makes readers look at the flight again. Callers hold mu.
 func (f *flight) wake() {
-	close(f.moved)
-	f.moved = make(chan struct{})
+	if f.moved != nil {
+		close(f.moved)
+		f.moved = nil
+	}
+}
+
+// next is the channel that the next wake closes. Callers hold mu.
+func (f *flight) next() <-chan struct{} {
+	if f.moved == nil {
+		f.moved = make(chan struct{})
+	}
+	return f.moved
 }

@@ -36,13 +36,17 @@ func (r *reader) wait(off int64, idle func()) (n int64, drafted bool, err error)
 			r.at = off
 			f.stir()
 		}
-		n, err, moved := f.readable(off), f.end, f.moved
+		n, err := f.readable(off), f.end
 		drafted = !f.passing || off < f.drafted
 		if drafted && f.passing {
 			n = min(n, f.drafted-off)
 		}
 		if r.cut != nil {
 			n, err = 0, r.cut
+		}
+		var moved <-chan struct{}
+		if n <= 0 && err == nil {
+			moved = f.next()
 		}
 		f.mu.Unlock()
 		switch {
@@ -103,7 +107,7 @@ func (r *reader) failure() error {
 	f := r.flight
 	for {
 		f.mu.Lock()
-		err, moved := f.end, f.moved
+		err, moved := f.end, f.next()
 		f.mu.Unlock()
 		if err != nil {
 			return err

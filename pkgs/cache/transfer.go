@@ -228,8 +228,12 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 		quiet = false // what is not drafted needs readers
 	}
 	f.keeper = f.newKeeper(ask, resp, p, had)
-	if !quiet {
-		f.decide(streaming)
+	switch {
+	case quiet:
+	case entry.Size >= 0 && entry.Size <= smallChunk && f.draft != nil:
+		f.linger()
+	default:
+		f.announce()
 	}
 	fresh := false
 	n, err := f.fetch(ctx, resp, p, had)
@@ -254,9 +258,6 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 			f.cache.again(next, ask)
 		}
 		return nil
-	}
-	if quiet {
-		f.decide(streaming)
 	}
 	f.finish(ctx, n, p, resp.Unproven && p.wanted == nil)
 	return nil
@@ -340,6 +341,9 @@ func (f *flight) copy(ctx context.Context, body io.Reader, size int64, proof *pr
 			p.advance(off)
 			f.keeper.advance(off)
 			buf.adapt(n)
+			if f.late != nil && f.hold == 0 && off < size {
+				f.announce() // the rest takes its time
+			}
 		}
 		switch {
 		case err == io.EOF && size >= 0 && off < size:
@@ -386,6 +390,7 @@ func (f *flight) finish(ctx context.Context, size int64, p *proof, unproven bool
 	f.frontier, f.end = size, io.EOF
 	f.wake()
 	f.mu.Unlock()
+	f.announce()
 	if !f.replaces && keep {
 		f.commit(ctx, size, p)
 	}

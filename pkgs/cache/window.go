@@ -68,6 +68,9 @@ func (f *flight) offer(ctx context.Context, p []byte) error {
 		f.window.start = max(f.window.start, min(f.slowest(), f.window.end))
 		room := windowSize - (f.window.end - f.window.start)
 		if room == 0 {
+			if f.drained == nil {
+				f.drained = make(chan struct{})
+			}
 			drained := f.drained
 			f.mu.Unlock()
 			if err := f.awaitRoom(ctx, drained); err != nil {
