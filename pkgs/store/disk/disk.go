@@ -85,6 +85,7 @@ type Store struct {
 
 	index   *index
 	parts   parts
+	left    leftovers
 	pins    pins
 	space   *space
 	evictor *evictor
@@ -192,6 +193,7 @@ func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)
 		s.background.Wait()
+		s.clear()
 		s.closeErr = s.syncGroup(true)
 		s.release()
 	})

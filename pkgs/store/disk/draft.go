@@ -67,12 +67,13 @@ func (s *Store) fileDraft(size, room int64) (*draft, error) {
 	if err == nil && size >= preallocAt {
 		if err = allocate(file, size); err != nil {
 			file.Close()
-			s.root.Remove(name)
+			s.discard(name)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
+	s.clear()
 	d := &draft{store: s, file: file, name: name}
 	d.room.Store(room)
 	return d, nil
@@ -254,7 +255,7 @@ func (d *draft) Close() error {
 	}
 	err := d.file.Close()
 	if !d.committed {
-		if rerr := d.store.root.Remove(d.name); err == nil && !errors.Is(rerr, fs.ErrNotExist) {
+		if rerr := d.store.discard(d.name); err == nil {
 			err = rerr
 		}
 		d.store.space.release(d.room.Load() + metaRoom)

@@ -163,7 +163,7 @@ func (s *Store) writeSidecar(name string, b []byte) error {
 		}
 	}
 	if err != nil {
-		s.root.Remove(temp)
+		s.discard(temp)
 		return err
 	}
 	if s.strict {

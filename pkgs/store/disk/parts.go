@@ -156,7 +156,7 @@ func (s *Store) discardPart(r *partRecord) {
 		return
 	}
 	r.drop()
-	s.root.Remove(r.name) // or somebody has done so
+	s.discard(r.name)
 	s.space.add(-r.charge)
 	s.evictor.progress(0)
 }

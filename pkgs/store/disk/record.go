@@ -126,7 +126,7 @@ func (r *partRecord) drop() {
 func (r *partRecord) dropLocked() {
 	r.kept = nil
 	if r.onDisk {
-		r.store.root.Remove(r.name + partSuffix)
+		r.store.discard(r.name + partSuffix)
 		r.onDisk = false
 	}
 }
@@ -181,7 +181,7 @@ func (r *partRecord) write(k *kept) error {
 			return nil
 		}
 	}
-	r.store.root.Remove(temp)
+	r.store.discard(temp)
 	return err
 }
 

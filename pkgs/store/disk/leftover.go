@@ -1,0 +1,42 @@
+package disk
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+)
+
+// maxLeft is how many names are remembered; what is too much goes with the next start.
+const maxLeft = 10_000
+
+// leftovers are temporary files that could not be removed: to remove a file takes
+// a descriptor, of which there may be none at the moment.
+type leftovers struct {
+	mu    sync.Mutex
+	names []string // guarded by mu
+}
+
+// discard removes a temporary file, now or later.
+func (s *Store) discard(name string) error {
+	err := s.root.Remove(name)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	s.left.mu.Lock()
+	defer s.left.mu.Unlock()
+	if len(s.left.names) < maxLeft {
+		s.left.names = append(s.left.names, name)
+	}
+	return err
+}
+
+// clear removes what is left, now that files can be made again.
+func (s *Store) clear() {
+	s.left.mu.Lock()
+	names := s.left.names
+	s.left.names = nil
+	s.left.mu.Unlock()
+	for _, name := range names {
+		s.discard(name)
+	}
+}
