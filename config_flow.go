@@ -175,6 +175,7 @@ func (d *decoder) flows(c *Config) {
 		filter.CheckFlow(steps(flow), kinds, func(path, format string, args ...any) { d.reject(at+path, format, args...) })
 	}
 	check("flow", c.Flow)
+	d.undated(c)
 	for i := range c.Hubs {
 		if at := fmt.Sprintf("hubs[%d].flow", i); d.lines[at] != 0 { // else it is the one of all
 			check(at, c.Hubs[i].Flow)
@@ -183,6 +184,28 @@ func (d *decoder) flows(c *Config) {
 	for i, f := range c.Filters {
 		if f.Name != "" && !used[f.Name] {
 			d.warn(fmt.Sprintf("filters[%d]", i), "no flow has %s: it does nothing", f.Name)
+		}
+	}
+}
+
+// undated warns of filters that let everything pass in a hub which knows no dates.
+func (d *decoder) undated(c *Config) {
+	needs := map[string]bool{}
+	for _, f := range c.Filters {
+		if o, ok := f.Options.(filter.Dated); ok && o.NeedsDates() {
+			needs[f.Name] = true
+		}
+	}
+	for _, h := range c.Served() {
+		for i, s := range h.Flow {
+			if !needs[s.Filter] || slices.Contains(dated, h.Module()) {
+				continue
+			}
+			at := fmt.Sprintf("flow[%d]", i)
+			if j := slices.IndexFunc(c.Hubs, func(o Hub) bool { return o.Name == h.Name }); j >= 0 && d.lines[fmt.Sprintf("hubs[%d].flow", j)] != 0 {
+				at = fmt.Sprintf("hubs[%d].flow[%d]", j, i)
+			}
+			d.warn(at, "%s lets everything pass in hub %s: type %s does not tell when versions were published", s.Filter, h.Name, h.Module())
 		}
 	}
 }
@@ -196,15 +219,16 @@ func steps(flow []Step) []filter.Step {
 	return all
 }
 
-// encodeFilter is the inverse of decoder.filter. Options that are not set are not written.
+// encodeFilter is the inverse of decoder.filter. Options that are zero, as they are
+// by default, are not written.
 func encodeFilter(f Filter) *yaml.Node {
 	n := mappingNode(stringNode("kind"), stringNode(f.Kind), stringNode("name"), stringNode(f.Name))
 	if f.Options == nil {
 		return n
 	}
-	options := reflect.ValueOf(f.Options).Elem()
+	options, standard := reflect.ValueOf(f.Options).Elem(), reflect.ValueOf(filters[f.Kind].Options()).Elem()
 	for i := range options.NumField() {
-		if name, _ := tag(options.Type().Field(i)); name != "" && !options.Field(i).IsZero() {
+		if name, _ := tag(options.Type().Field(i)); name != "" && !(options.Field(i).IsZero() && standard.Field(i).IsZero()) {
 			n.Content = append(n.Content, stringNode(name), encode(options.Field(i)))
 		}
 	}

@@ -44,6 +44,8 @@ func encode(v reflect.Value) *yaml.Node {
 		return encodeFilter(x)
 	case time.Duration:
 		return plainNode(Duration(x).String(), "")
+	case time.Time: // of an option of a filter
+		return plainNode(x.Format(time.RFC3339), "")
 	case Duration, Space:
 		return plainNode(fmt.Sprint(x), "")
 	case fmt.Stringer:

@@ -35,6 +35,10 @@ var filters = map[string]filter.Kind{
 	"Fallback":        filter.Fallback(),
 }
 
+// dated are the types of hubs whose indexes tell when versions were published:
+// those that are a [hub.Dater].
+var dated = []HubType{"go", "npm", "pypi"}
+
 // An installed is a filter that revisions have. Those that mean the same by it
 // share it.
 type installed struct {

@@ -89,14 +89,13 @@ func (a *audit) Handle(_ context.Context, x *Exchange) string {
 			return
 		}
 		line.Cache, line.Mirror = resp.Outcome.Word(), resp.Entry.Mirror
-		own, others := *resp, resp.Sent
+		own, others := x.own(), resp.Sent
 		own.Sent = func(bytes int64, err error) {
 			if others != nil {
 				others(bytes, err)
 			}
 			end(bytes, err)
 		}
-		x.resp = &own
 	})
 	return ""
 }

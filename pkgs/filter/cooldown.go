@@ -32,6 +32,9 @@ func (o *cooldownOptions) Check(reject func(path, format string, args ...any)) {
 	}
 }
 
+// NeedsDates implements [Dated].
+func (o *cooldownOptions) NeedsDates() bool { return true }
+
 // Cooldown is the kind that serves a version once it has been published for a
 // while, in which others find out what is wrong with it. Indexes do not show
 // younger versions, so that clients choose an older one, and requests for their
@@ -58,10 +61,7 @@ type cooldown struct {
 	dates map[string]time.Time // guarded by mu; of versions, by hub and package URL
 }
 
-var (
-	_ Passive = (*cooldown)(nil)
-	_ Sifter  = (*cooldown)(nil)
-)
+var _ Passive = (*cooldown)(nil)
 
 // Passive: what is old enough stays so, but an exception ends.
 func (c *cooldown) Passive() bool {
@@ -72,9 +72,6 @@ func (c *cooldown) Passive() bool {
 	}
 	return true
 }
-
-// NeedsDates implements [Sifter].
-func (c *cooldown) NeedsDates() bool { return true }
 
 func (c *cooldown) Handle(ctx context.Context, x *Exchange) string {
 	r := x.Request

@@ -57,9 +57,9 @@ type Preflighter interface {
 	Preflight(w http.ResponseWriter, r *http.Request) bool
 }
 
-// A Sifter is a Filter that works only in hubs which know when versions were
-// published.
-type Sifter interface{ NeedsDates() bool }
+// A Dated are options of a Filter that works only in hubs which know when versions
+// were published.
+type Dated interface{ NeedsDates() bool }
 
 // A Kind is a sort of filter.
 type Kind struct {
@@ -154,6 +154,11 @@ type Exchange struct {
 	resp  *exchange.Response
 	err   error
 	after []func()
+
+	// What of resp was copied, so that nobody else has it: others share what comes
+	// from the cache.
+	ownResp  *exchange.Response
+	ownEntry *exchange.Entry
 }
 
 // Answered is the answer so far: response or error, neither if there is none yet.
@@ -180,13 +185,15 @@ func (x *Exchange) After(f func()) { x.after = append(x.after, f) }
 func (x *Exchange) EditHeader(edit func(http.Header)) {
 	switch {
 	case x.resp != nil:
-		entry, resp := *x.resp.Entry, *x.resp // others may have the same ones
-		if entry.Header = entry.Header.Clone(); entry.Header == nil {
-			entry.Header = http.Header{}
+		resp := x.own()
+		if resp.Entry != x.ownEntry {
+			entry := *resp.Entry
+			if entry.Header = entry.Header.Clone(); entry.Header == nil {
+				entry.Header = http.Header{}
+			}
+			resp.Entry, x.ownEntry = &entry, &entry
 		}
-		edit(entry.Header)
-		resp.Entry = &entry
-		x.resp = &resp
+		edit(resp.Entry.Header)
 	case x.err != nil:
 		e := asError(x.err)
 		if e.Header = e.Header.Clone(); e.Header == nil {
@@ -195,6 +202,15 @@ func (x *Exchange) EditHeader(edit func(http.Header)) {
 		edit(e.Header)
 		x.err = e
 	}
+}
+
+// own is the response, that nobody else has; its entry is shared.
+func (x *Exchange) own() *exchange.Response {
+	if x.resp != x.ownResp {
+		resp := *x.resp
+		x.resp, x.ownResp = &resp, &resp
+	}
+	return x.resp
 }
 
 // Status is that of the answer, as a client gets to see it before conditions and
