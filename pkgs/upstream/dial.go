@@ -200,7 +200,7 @@ func (m *mirror) transport(target, proxy *tls.Config) *http.Transport {
 		MaxConnsPerHost:        max(connections, 0),
 		MaxIdleConnsPerHost:    max(connections, 1),
 		IdleConnTimeout:        90 * time.Second,
-		DisableCompression:     true, // the bytes stored are the bytes sent
+		DisableCompression:     true,     // the bytes stored are the bytes sent
 		ReadBufferSize:         16 << 10, // a small body comes with its head in one read
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
