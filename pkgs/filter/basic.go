@@ -45,10 +45,24 @@ func BasicAuth() Kind {
 			}
 			a.key = make([]byte, 32)
 			rand.Read(a.key)
-			a.dummy, _ = bcrypt.GenerateFromPassword(a.key, bcrypt.DefaultCost)
+			a.dummy, err = bcrypt.GenerateFromPassword(a.key, costOf(users))
+			if err != nil {
+				return nil, err
+			}
 			a.file = newWatched(o.Htpasswd, env.Now, users, readHtpasswd)
 			return a, nil
 		})
+}
+
+// costOf is that of the slowest of the hashes.
+func costOf(users map[string][]byte) int {
+	most := bcrypt.MinCost
+	for _, hash := range users {
+		if cost, err := bcrypt.Cost(hash); err == nil {
+			most = max(most, cost)
+		}
+	}
+	return most
 }
 
 // maxProved is how many right passwords are remembered at a time.
