@@ -281,7 +281,12 @@ swap() {
 			rest = $0
 			while (match(rest, /[^ \t]+/)) {
 				word = substr(rest, RSTART, RLENGTH)
-				out = out substr(rest, 1, RSTART - 1) (word in by ? by[word] : word)
+				if (word in by) {
+					word = by[word]
+					if (put[word] == NR) word = "" # two mirrors are one now
+					else put[word] = NR
+				}
+				out = out substr(rest, 1, RSTART - 1) word
 				rest = substr(rest, RSTART + RLENGTH)
 			}
 			print out rest
@@ -352,7 +357,7 @@ no() {
 }
 
 # apt_choose finds what the sources of a file become, and writes that to $TMP/map.
-# A source is known by its path. So that no vendor's repository is taken for the
+# A URI that cannot be used for one of its suites stays. A source is known by its path. So that no vendor's repository is taken for the
 # distribution's, its key is named like it, or, where it has none of its own, the file.
 apt_choose() {
 	: >"$TMP/map"
@@ -378,14 +383,11 @@ apt_choose() {
 	sort -u "$TMP/map" >"$TMP/found"
 	: >"$TMP/map"
 	while IFS="$TAB" read -r uri at; do
-		grep -q -x -F -e "$uri" "$TMP/no" || printf '%s\t%s\n' "$uri" "$at" >>"$TMP/map"
+		grep -q -x -F -e "$uri" "$TMP/no" || printf '%s\t%s\n' "$uri" "$BASE$at" >>"$TMP/map"
 	done <"$TMP/found"
 	[ -s "$TMP/map" ]
 }
 
-apt_mirrors() { printf '%s\tpriority:1\n%s\tpriority:2\n' "$BASE$at" "$uri"; }
-
-# apt takes the mirrors of a list in their order, so the source itself is the second.
 setup_apt() {
 	[ -d "$ROOT/etc/apt" ] || return 0
 	machine || return 0
@@ -394,18 +396,9 @@ setup_apt() {
 		before=$sources
 		record "$sources" && [ "$what" = changed ] && before=$STATE/$number
 		apt_choose "$sources" "$before" || continue
-		if [ -x "$ROOT/usr/lib/apt/methods/mirror+file" ]; then
-			cp "$TMP/map" "$TMP/found"
-			: >"$TMP/map"
-			while IFS="$TAB" read -r uri at; do
-				list=/etc/apt/mirrors/cache-proxy/$(printf %s "${uri#*://}" | tr / _).list
-				edit "$ROOT$list" apt_mirrors && printf '%s\tmirror+file:%s\n' "$uri" "$list" >>"$TMP/map"
-			done <"$TMP/found"
-		else
-			sed "s|$TAB|$TAB$BASE|" "$TMP/map" >"$TMP/found" && mv "$TMP/found" "$TMP/map"
-		fi
 		edit "$sources" swap
 	done
+	alone # a list of mirrors (mirror+file:) is none: apt 2.6 does not go on to the second when it cannot connect
 	return 0
 }
 
