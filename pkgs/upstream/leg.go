@@ -70,8 +70,10 @@ type leg struct {
 
 	// What it brought back; owned by run, and by the race after the report.
 	outcome    outcome
-	ending     outcome // outrun or misled; else outcome says it
-	transport  bool    // err is of the connection, not of an answer
+	ending     outcome   // outrun or misled; else outcome says it
+	transport  bool      // err is of the connection, not of an answer
+	answered   time.Time // its head came; zero: none has
+	ended      time.Time
 	err        error
 	entry      *exchange.Entry
 	body       io.ReadCloser
@@ -82,7 +84,10 @@ type leg struct {
 
 // run asks, and returns when the outcome is known. It never blocks beyond the limits.
 func (l *leg) run() {
-	defer func() { l.mirror.endings[max(l.outcome, l.ending)].Add(1) }()
+	defer func() {
+		l.ended = time.Now()
+		l.mirror.endings[max(l.outcome, l.ending)].Add(1)
+	}()
 	limits := &l.options.Limits
 	timer := time.AfterFunc(limits.Dial+limits.TLS+limits.Header, func() { l.cancel(errNoHead) })
 	defer timer.Stop()
@@ -97,6 +102,7 @@ func (l *leg) run() {
 		l.fail(err)
 		return
 	}
+	l.answered = time.Now()
 	l.mirror.alive()
 	l.take(res, requested)
 	l.judge(took - res.connecting) // who is seldom asked always needs a new connection

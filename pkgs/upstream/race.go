@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -55,6 +56,9 @@ type race struct {
 	held    *leg   // a 304 that nothing vouches for: the answer if there is no better one
 	winner  *leg
 	lost    []*leg // reported without an answer to use
+
+	began   time.Time
+	running atomic.Int32 // run, and legs beside it: whoever ends last tells of the race
 }
 
 func (r *race) run(ctx context.Context) (*exchange.Response, error) {
@@ -72,6 +76,9 @@ func (r *race) run(ctx context.Context) (*exchange.Response, error) {
 	}
 
 	r.reports, r.over = make(chan *leg), make(chan struct{})
+	r.began = time.Now()
+	r.running.Add(1)
+	defer r.ended()
 	defer close(r.over)
 	r.timer = time.NewTimer(patience)
 	defer r.timer.Stop()
@@ -177,7 +184,9 @@ func (r *race) start(ctx context.Context, c candidate) {
 	l := r.newLeg(ctx, c)
 	r.pending++
 	r.schedule(c.mirror)
+	r.running.Add(1)
 	r.group.legs.Go(func() { // ends with its report, or soon after the race is over
+		defer r.ended()
 		l.run()
 		select {
 		case r.reports <- l:

@@ -89,6 +89,10 @@ type Options struct {
 	// Nil: there is none; else Records count for nothing.
 	Before *Group
 
+	// Raced hears of races that more than one mirror was in and one has won, once
+	// all of them have ended. It must not take long. Nil: nobody does.
+	Raced func(Contest)
+
 	Log *slog.Logger     // nil: none
 	Now func() time.Time // nil: time.Now. Only for the times in entries
 }
