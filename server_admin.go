@@ -23,6 +23,7 @@ type operators struct {
 	started time.Time
 	counts  observe.Hubs
 	metrics http.Handler
+	board   board
 
 	mu      sync.Mutex
 	config  *Config // of which handler is; guarded by mu, like all below
@@ -80,6 +81,7 @@ func (a *operators) build(cfg *Config) http.Handler {
 		},
 		Reload:  a.reload(),
 		Drain:   s.stopping,
+		Board:   a.page(),
 		Refused: a.counts.Hub("").Refused,
 		Log:     s.log,
 	}))

@@ -121,6 +121,7 @@ func (s *Server) keep(ctx context.Context, now func() time.Time) {
 		s.rate.Set(int64(s.revision().config.Limits.rateAt(now())))
 		select {
 		case <-t.C:
+			s.operators.sample()
 			if err := s.league.save(s.revision().standings()); err != nil {
 				s.log.Warn("records of mirrors not written", "err", err)
 			}

@@ -54,6 +54,8 @@ type Options struct {
 
 	Config *Config // parts of the configuration that are made here
 
+	Board *Board // the page for people, at /
+
 	// Refused hears why a request was let in no further: admin-host, admin-origin
 	// or admin-token. Nil: nobody does.
 	Refused func(reason string)
@@ -131,8 +133,18 @@ func New(o Options) http.Handler {
 	for _, r := range all {
 		mux.Handle(r.Pattern, r.Handler)
 	}
-	mux.Handle("GET /{$}", contents(all))
-	return newGuard(&o, stated{mux})
+	g := newGuard(&o, stated{mux})
+	if o.Board == nil {
+		mux.Handle("GET /{$}", contents(all))
+		return g
+	}
+	mux.Handle("GET /api/v1/{$}", contents(all))
+	if o.Token != "" {
+		g.sessions = newSessions(o.Token, o.Board.Now)
+	}
+	g.pages = newPages(&o, g.sessions)
+	g.pages.mount(mux)
+	return g
 }
 
 // contents lists the routes.

@@ -48,7 +48,13 @@ type accepted struct {
 }
 
 func writeError(w http.ResponseWriter, err error) {
-	status, message, code := http.StatusInternalServerError, err.Error(), ""
+	status, code, message := problem(err)
+	writeProblem(w, status, code, message)
+}
+
+// problem is the status, code and message of an error; code "" is the status in words.
+func problem(err error) (status int, code, message string) {
+	status, message = http.StatusInternalServerError, err.Error()
 	var stated *exchange.Error
 	switch {
 	case errors.As(err, &stated) && stated.Status >= 400 && stated.Status <= 599:
@@ -59,7 +65,7 @@ func writeError(w http.ResponseWriter, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 		status = http.StatusNotFound
 	}
-	writeProblem(w, status, code, message)
+	return status, code, message
 }
 
 // writeProblem answers with an Error; code "" is the status in words.

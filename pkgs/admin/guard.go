@@ -19,6 +19,9 @@ type guard struct {
 	next  http.Handler
 	hosts []string // lower case, without the dot of an absolute name
 	token [sha256.Size]byte
+
+	pages    *pages    // nil: there are none
+	sessions *sessions // of people's browsers; nil: there are none
 }
 
 func newGuard(o *Options, next http.Handler) *guard {
@@ -50,12 +53,14 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, http.StatusForbidden, "admin-host", "this Host is not one of admin.hosts")
 	case changes && !own(r):
 		g.refuse(w, r, http.StatusForbidden, "admin-origin", "the request comes from a page of another origin")
-	case g.Token != "" && !g.shown(r.Header["Authorization"]):
-		h.Set("WWW-Authenticate", `Bearer realm="cache-proxy"`)
-		g.refuse(w, r, http.StatusUnauthorized, "admin-token", "the token is missing or wrong")
-	default:
+	case g.Token == "" || g.pages.open(r) || g.shown(r.Header["Authorization"]) || g.sessions.holds(r):
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		g.next.ServeHTTP(w, r)
+	case r.Method == http.MethodGet && g.pages.is(r.URL.Path) && strings.Contains(r.Header.Get("Accept"), "text/html"):
+		http.Redirect(w, r, loginPath, http.StatusSeeOther)
+	default:
+		h.Set("WWW-Authenticate", `Bearer realm="cache-proxy"`)
+		g.refuse(w, r, http.StatusUnauthorized, "admin-token", "the token is missing or wrong")
 	}
 }
 

@@ -71,8 +71,7 @@ func (o *Options) objects() (all []Route) {
 	if o.Store == nil {
 		return nil
 	}
-	b := &objects{store: o.Store, purge: o.Purge}
-	b.pinner, _ = o.Store.(store.Pinner)
+	b := newObjects(o)
 	all = append(all,
 		Route{
 			Pattern: "GET /api/v1/objects", About: "what is stored, by hub and path", Answer: Page{}, Handler: answer(b.list),
@@ -105,6 +104,12 @@ type objects struct {
 	store  store.Store
 	pinner store.Pinner // nil: nothing can be pinned
 	purge  func(context.Context, exchange.Key) error
+}
+
+func newObjects(o *Options) *objects {
+	b := &objects{store: o.Store, purge: o.Purge}
+	b.pinner, _ = o.Store.(store.Pinner)
+	return b
 }
 
 // keyOf is the key that a query names.
