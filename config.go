@@ -51,6 +51,7 @@ type Config struct {
 	Admin   Admin   `yaml:"admin"`
 
 	StatusFile StatusFile `yaml:"status-file"`
+	Traces     Traces     `yaml:"traces"`
 
 	// Every hub serves only what is stored, however old it is, and asks no mirror;
 	// the rest is a 504 in the client's own format. Operators may switch it too.

@@ -44,6 +44,7 @@ func (d *decoder) check(c *Config) {
 	d.limits(&c.Limits)
 	d.admin(c)
 	d.statusFile(&c.StatusFile)
+	d.traces(&c.Traces)
 	if dsn := c.Sentry.DSN; dsn.IsSet() {
 		u, err := url.Parse(dsn.Value())
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User.Username() == "" || strings.Trim(u.Path, "/") == "" {

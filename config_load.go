@@ -143,6 +143,7 @@ func defaults() *Config {
 			Drain:                 Duration(30 * time.Second),
 		},
 		Log:        Log{Format: LogText, Access: true},
+		Traces:     Traces{Percent: 100},
 		StatusFile: StatusFile{Every: Duration(5 * time.Second)},
 		Admin:      Admin{Listen: OptionalAddress{Address{"tcp", "127.0.0.1:8882"}}},
 	}

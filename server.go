@@ -75,8 +75,9 @@ type Server struct {
 	draining atomic.Bool
 	offline  offline
 	recent   *observe.Recent
-	stopping func()        // makes Run drain
-	stopped  chan struct{} // closed by stopping
+	traces   *observe.Traces // nil: there are none
+	stopping func()          // makes Run drain
+	stopped  chan struct{}   // closed by stopping
 
 	operators   *operators
 	current     atomic.Pointer[revision]
@@ -127,6 +128,9 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	}); err != nil {
 		return nil, err
 	}
+	if s.traces, err = s.newTraces(&cfg.Traces); err != nil {
+		return nil, err
+	}
 	if s.cache, err = cache.New(cache.Options{
 		Store:   s.store,
 		Facts:   s.ledger,
@@ -134,6 +138,7 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 		Chunk:   int64(cfg.Misc.ChunkBytes),
 		Object:  int64(cfg.Limits.Object),
 		Offline: s.offline.of,
+		Carry:   s.carry,
 		Log:     o.Log,
 		Now:     o.Now,
 	}); err != nil {
@@ -188,6 +193,11 @@ func (s *Server) close(ctx context.Context) error {
 		rev.drop()
 	}
 	s.lines.Wait()
+	flush, stop := context.WithTimeout(context.Background(), traceFlush)
+	defer stop()
+	if err := s.traces.Close(flush); err != nil {
+		s.log.Warn("spans are lost", "err", err)
+	}
 	if s.ledger != nil {
 		errs = append(errs, s.ledger.Close())
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -111,6 +112,7 @@ func (s *Server) revise(cfg *Config) (_ *revision, err error) {
 	if cfg.Log.Access {
 		h = httplog.New(s.log, attributes)(h)
 	}
+	h = s.tracing(h)
 	h = handlerctx.New(s.match(r, routes))(h)
 	r.handler = recover.New(s.log)(h)
 	return r, nil
@@ -232,6 +234,7 @@ func unchangeable(old, cfg *Config) error {
 	fixed("storage.local.durability", was.Local.Durability == is.Local.Durability)
 	fixed("misc.chunk-bytes", old.Misc.ChunkBytes == cfg.Misc.ChunkBytes)
 	fixed("admin.listen", old.Admin.Listen == cfg.Admin.Listen)
+	fixed("traces", reflect.DeepEqual(old.Traces, cfg.Traces))
 	fixed("limits.object", old.Limits.Object == cfg.Limits.Object)
 	if len(problems) == 0 {
 		return nil

@@ -54,7 +54,7 @@ func (s *Server) line(w wanted, old *line) (*line, error) {
 			if w.authorize {
 				next = oci.Authorize(w.authHosts, s.options.Now)(next)
 			}
-			return bounded(next, w.perMirror)
+			return s.spans(w.Hub, m.Server, bounded(next, w.perMirror))
 		}
 		options.Mirrors[i] = m
 	}

@@ -41,3 +41,15 @@ func TestStatusFileConfig(t *testing.T) {
 		assert.ErrorContains(t, err, "config.yaml:1: status-file.every: ", every)
 	}
 }
+
+func TestTracesConfig(t *testing.T) {
+	for text, path := range map[string]string{
+		"endpoint: 'ftp://x/y'": "endpoint", "percent: 101": "percent", "percent: -1": "percent", "headers: {'a b': c}": `headers."a b"`,
+	} {
+		_, _, err := parse("config.yaml", []byte("traces: {"+text+"}"))
+		assert.ErrorContains(t, err, "config.yaml:1: traces."+path+": ", text)
+	}
+	was, is := defaults(), defaults()
+	is.Traces.Percent = 1
+	assert.ErrorContains(t, unchangeable(was, is), "traces: "+unchanging)
+}

@@ -69,6 +69,7 @@ var thirdParty = map[string]struct{ importer, why string }{
 	"gopkg.in/yaml.v3":                    {".", "the configuration's syntax"},
 	"github.com/getsentry/sentry-go":      {"pkgs/observe", "the protocol of error reports"},
 	"github.com/prometheus/client_golang": {"pkgs/observe", "the exposition format of metrics, and those of the Go runtime"},
+	"go.opentelemetry.io/otel":            {"pkgs/observe", "traces, and the protocol that collectors speak (OTLP)"},
 	"github.com/schollz/progressbar/v3":   {"cmd/cache-proxy", "how far a measurement of mirrors is, on a terminal"},
 	"github.com/spf13/cobra":              {"cmd/cache-proxy", "sub-commands with their help, shell completions and manual pages"},
 	"golang.org/x/term":                   {"cmd/cache-proxy", "whether standard error is a terminal"},

@@ -56,6 +56,10 @@ type Options struct {
 	// called for each request. nil: none is, ever.
 	Offline func(hub string) bool
 
+	// Carry is the context of a transfer: of the daemon, with what is to be known of
+	// the request that began it. nil: the daemon's.
+	Carry func(daemon, request context.Context) context.Context
+
 	Log *slog.Logger     // default slog.Default()
 	Now func() time.Time // default time.Now
 }
@@ -77,6 +81,7 @@ type Cache struct {
 	chunk  int
 	object int64
 	away   func(hub string) bool // Options.Offline
+	carry  func(daemon, request context.Context) context.Context
 	log    *slog.Logger
 	now    func() time.Time
 
@@ -129,6 +134,9 @@ func New(o Options) (*Cache, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Carry == nil {
+		o.Carry = func(daemon, _ context.Context) context.Context { return daemon }
+	}
 	c := &Cache{
 		store:    o.Store,
 		facts:    o.Facts,
@@ -136,6 +144,7 @@ func New(o Options) (*Cache, error) {
 		chunk:    int(o.Chunk),
 		object:   o.Object,
 		away:     o.Offline,
+		carry:    o.Carry,
 		log:      o.Log,
 		now:      o.Now,
 		negative: newExpiring[negative](maxNegative),
@@ -356,7 +365,7 @@ func (c *Cache) join(ctx context.Context, next exchange.Source, req *exchange.Re
 	f = newFlight(c, req)
 	c.flights[req.Key] = f
 	r = f.attach(ctx)
-	fly, cancel := context.WithCancelCause(c.daemon)
+	fly, cancel := context.WithCancelCause(c.carry(c.daemon, ctx))
 	f.cancel = cancel
 	c.wg.Go(func() {
 		defer cancel(nil)

@@ -82,7 +82,7 @@ func (c *Cache) depart(ctx context.Context, next exchange.Source, req *exchange.
 		c.flights[key] = f
 	}
 	r = f.attach(ctx)
-	fly, cancel := context.WithCancelCause(c.daemon)
+	fly, cancel := context.WithCancelCause(c.carry(c.daemon, ctx))
 	f.cancel = cancel
 	c.wg.Go(func() {
 		defer cancel(nil)
