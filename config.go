@@ -41,6 +41,8 @@ type Config struct {
 	// one, who comes by a unix socket is believed too. Default none.
 	TrustedProxies []Prefix `yaml:"trusted-proxies"`
 
+	Forward Forward `yaml:"forward"`
+
 	Misc    Misc    `yaml:"misc"`
 	Cache   Cache   `yaml:"cache"`
 	Storage Storage `yaml:"storage"`
@@ -349,7 +351,7 @@ type Log struct {
 	Level  Level     `yaml:"level"`  // trace, debug, info, warn or error. Default info
 	Format LogFormat `yaml:"format"` // text or json. Default text
 	Access bool      `yaml:"access"` // two lines a request, at its start and its end; only the latter if it is answered from memory. Default true
-	File   string    `yaml:"file"`   // appended to, up to a second late below warn. Default '': standard error
+	File   string    `yaml:"file"`   // appended to; default '': standard error. Lines below warn are up to 0.1 s late
 }
 
 // Sentry is where errors are reported.

@@ -1,6 +1,7 @@
 package cacheproxy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,38 +13,32 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/observe"
 )
 
-// A Logger is a logger whose level and file follow the configuration.
+// A Logger is a logger whose level and file follow the configuration. Lines wait in
+// memory for up to a tenth of a second, and are lost if the process is killed
+// meanwhile; those from warn on do not wait, nor does what was logged before them.
+// Where the log goes to a pipe or file system that takes nothing for a second,
+// lines are dropped rather than that requests wait: [Logger.Dropped].
 type Logger struct {
 	*slog.Logger
 	Level *slog.LevelVar // for [Options.Level]
 
 	config *Config // that it was made from
 	stderr io.Writer
-	flush  func(context.Context)
+	lines  *lines
+	clock  clock
+	flush  func(context.Context) // of what is reported
 
-	mu      sync.Mutex
-	file    *os.File // nil: stderr; guarded by mu
-	waiting []byte   // lines that are not yet in file; guarded by mu
+	mu   sync.Mutex
+	file *os.File // nil: stderr; guarded by mu
 }
-
-// Lines below warn reach a file together: not later than logDelay, and not more
-// than logRoom bytes of them. A system call for each would cost more than most of
-// the answers that they are about.
-const (
-	logDelay = time.Second
-	logRoom  = 64 << 10
-)
 
 // NewLogger makes the logger that c asks for: to stderr, or appended to the file it
 // names, and errors to Sentry too. version is the release in reports. Close ends it.
 func (c *Config) NewLogger(stderr io.Writer, version string) (*Logger, error) {
 	l := &Logger{Level: new(slog.LevelVar), config: c, stderr: stderr, flush: func(context.Context) {}}
 	l.Level.Set(slog.Level(c.Log.Level))
-	options := &slog.HandlerOptions{Level: l.Level, ReplaceAttr: levelNames}
-	var h slog.Handler = slog.NewTextHandler(logWriter{l}, options)
-	if c.Log.Format == LogJSON {
-		h = slog.NewJSONHandler(logWriter{l}, options)
-	}
+	l.lines = newLines(stderr, l.dropped)
+	h := l.handler(l.lines)
 	if dsn := c.Sentry.DSN.Value(); dsn != "" {
 		wrap, flush, err := observe.Sentry(dsn, version)
 		if err != nil {
@@ -56,9 +51,30 @@ func (c *Config) NewLogger(stderr io.Writer, version string) (*Logger, error) {
 		return nil, err
 	}
 	commit()
-	l.Logger = slog.New(punctual{h, l})
+	l.Logger = slog.New(punctual{h, l.lines})
 	return l, nil
 }
+
+// handler writes records to w as the configuration has it.
+func (l *Logger) handler(w io.Writer) slog.Handler {
+	options := &slog.HandlerOptions{Level: l.Level, ReplaceAttr: levelNames}
+	if l.config.Log.Format == LogJSON {
+		return slog.NewJSONHandler(w, options)
+	}
+	return slog.NewTextHandler(w, options)
+}
+
+// dropped is the line that says how many were dropped.
+func (l *Logger) dropped(n int64) []byte {
+	var b bytes.Buffer
+	record := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines dropped", 0)
+	record.AddAttrs(slog.Int64("lines", n))
+	_ = l.handler(&b).Handle(context.Background(), record) // at any level
+	return b.Bytes()
+}
+
+// Dropped is how many lines there was no room for, or that could not be written.
+func (l *Logger) Dropped() int64 { return l.lines.lost() }
 
 // Prepare opens the file that c names, once more if it is the one in use, which
 // may have been renamed. It is for [Options.Prepare].
@@ -78,7 +94,11 @@ func (l *Logger) Prepare(c *Config) (commit func(), err error) {
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.write()
+		if f != nil {
+			l.lines.to(f)
+		} else {
+			l.lines.to(l.stderr)
+		}
 		if l.file != nil {
 			l.file.Close()
 		}
@@ -86,72 +106,40 @@ func (l *Logger) Prepare(c *Config) (commit func(), err error) {
 	}, nil
 }
 
-// Close sends what is still to be reported, within a few seconds, and closes the file.
+// Close sends what is still to be reported, within a few seconds, writes what waits,
+// and closes the file.
 func (l *Logger) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	l.flush(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.write()
+	l.lines.to(l.stderr)
 	if l.file != nil {
 		l.file.Close()
 		l.file = nil
 	}
 }
 
-// write puts what waits into the file, where errors have no other place to go to.
-// Callers hold mu.
-func (l *Logger) write() {
-	if len(l.waiting) > 0 && l.file != nil {
-		_, _ = l.file.Write(l.waiting)
-	}
-	l.waiting = l.waiting[:0]
-}
-
 // punctual is a handler whose records from warn on do not wait in memory.
 type punctual struct {
 	slog.Handler
-	l *Logger
+	lines *lines
 }
 
 func (h punctual) Handle(ctx context.Context, r slog.Record) error {
 	err := h.Handler.Handle(ctx, r)
 	if r.Level >= slog.LevelWarn {
-		h.l.mu.Lock()
-		defer h.l.mu.Unlock()
-		h.l.write()
+		h.lines.flush()
 	}
 	return err
 }
 
 func (h punctual) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return punctual{h.Handler.WithAttrs(attrs), h.l}
+	return punctual{h.Handler.WithAttrs(attrs), h.lines}
 }
 func (h punctual) WithGroup(name string) slog.Handler {
-	return punctual{h.Handler.WithGroup(name), h.l}
-}
-
-// logWriter writes to where the log goes now.
-type logWriter struct{ *Logger }
-
-func (w logWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.file == nil {
-		return w.stderr.Write(p)
-	}
-	if len(w.waiting) == 0 {
-		time.AfterFunc(logDelay, func() {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.write()
-		})
-	}
-	if w.waiting = append(w.waiting, p...); len(w.waiting) >= logRoom {
-		w.write()
-	}
-	return len(p), nil
+	return punctual{h.Handler.WithGroup(name), h.lines}
 }
 
 // levelNames gives trace its name: slog would call it DEBUG-4.

@@ -29,9 +29,9 @@ func TestNewLogger(t *testing.T) {
 			var stderr bytes.Buffer
 			log, err := config.NewLogger(&stderr, "v1")
 			require.NoError(t, err)
-			defer log.Close()
 			log.Log(t.Context(), LevelTrace, "traced")
 			log.Info("shown")
+			log.Close()
 			assert.Contains(t, stderr.String(), c.want)
 			assert.Equal(t, c.name == "trace", strings.Contains(stderr.String(), "traced"))
 			assert.Equal(t, c.name != "warn", strings.Contains(stderr.String(), "shown"))

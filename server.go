@@ -49,6 +49,10 @@ type Options struct {
 	// once. Nil: there is nothing else.
 	Prepare func(*Config) (commit func(), err error)
 
+	// Lines is the Logger that Log is of: answers from memory are logged by it without
+	// a record. Nil: Log has their lines too.
+	Lines *Logger
+
 	Level *slog.LevelVar // of Log: each configuration in force sets it to log.level; nil: it stays
 	File  string         // whose change makes Run read the configuration again; "": none
 

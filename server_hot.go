@@ -1,7 +1,6 @@
 package cacheproxy
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -32,7 +31,10 @@ type hot struct {
 	*front.Table
 	mutable bool // mutable content too
 	counter edge.Counter
-	log     *slog.Logger // of accesses; nil: they are not logged
+	access  bool // is logged: to lines, or where there are none to log
+	lines   *Logger
+	log     *slog.Logger
+	attrs   []slog.Attr // of all its lines
 }
 
 var _ edge.Hot = (*hot)(nil)
@@ -44,10 +46,13 @@ var _ edge.Hot = (*hot)(nil)
 // Requests that are answered from the table pass by everything between the edge
 // and the hub: where there is something that must see them, options.Hot stays nil.
 func (s *Server) newHot(cfg *Config, m *mounted, table *front.Table, counter edge.Counter) *hot {
-	h := &hot{Table: table, mutable: m.config.Module() == HubFiles && m.config.Name == defaultHub, counter: counter}
-	if cfg.Log.Access && s.log.Enabled(context.Background(), slog.LevelInfo) {
-		h.log = s.log.With("handler", "GET /", "status", http.StatusOK, "action", "proxy", "hub", m.config.Name,
-			"module_key", string(m.config.Module()), "rollout_flag", string(m.config.Rollout), "cache_hit", true, "upstream_status", 0)
+	h := &hot{
+		Table: table, mutable: m.config.Module() == HubFiles && m.config.Name == defaultHub, counter: counter,
+		access: cfg.Log.Access, log: s.log, lines: s.options.Lines,
+	}
+	if h.access {
+		h.attrs = []slog.Attr{slog.String("handler", "GET /"), slog.Int("status", http.StatusOK), slog.String("action", "proxy"), slog.String("hub", m.config.Name),
+			slog.String("module_key", string(m.config.Module())), slog.String("rollout_flag", string(m.config.Rollout)), slog.Bool("cache_hit", true), slog.Int("upstream_status", 0)}
 	}
 	return h
 }
@@ -55,40 +60,39 @@ func (s *Server) newHot(cfg *Config, m *mounted, table *front.Table, counter edg
 // Publish implements [edge.Hot].
 func (h *hot) Publish(epoch uint64, r *http.Request, req *exchange.Request, resp *exchange.Response, sent http.Header) {
 	if h.mutable || req.Policy.Class == freshness.Immutable {
-		h.Table.Publish(epoch, front.Hit{Request: r, Exchange: req, Response: resp, Header: sent, Sent: h.sent(r, resp.Entry)})
+		h.Table.Publish(epoch, front.Hit{Request: r, Exchange: req, Response: resp, Header: sent, Sent: h.sent(r, resp)})
 	}
 }
 
 // sent hears of the answers of an entry, counts them, and logs them as the access
 // log does, but for the line at their start. What all those lines have in common is
 // written but once.
-func (h *hot) sent(r *http.Request, e *exchange.Entry) func(*front.Answer) {
-	log := h.log
-	if log != nil {
-		path, _, _ := strings.Cut(r.RequestURI, "?")
-		log = log.With("path", path[:min(len(path), maxLogged)], "upstream", e.Mirror)
-	}
+func (h *hot) sent(r *http.Request, resp *exchange.Response) func(*front.Answer) {
+	log := h.line(r, resp)
 	return func(a *front.Answer) {
 		if h.counter != nil {
 			h.counter.Answered(a.Outcome)
 			h.counter.Sent(a.Outcome, a.Bytes)
 		}
-		if log == nil {
-			return
+		if log != nil {
+			log(a)
 		}
-		method := http.MethodGet
-		if a.Head {
-			method = http.MethodHead
-		}
-		attrs := append(make([]slog.Attr, 0, 8),
-			slog.String("method", method), slog.Int64("bytes", a.Bytes), slog.Duration("duration", time.Since(a.Started)),
-			slog.String("cache", a.Outcome.Word()), slog.String("cache_status", a.Outcome.CacheStatus("cache-proxy")),
-			slog.String("client", a.Client), slog.String("request_id", a.RequestID))
-		if !a.Complete {
-			attrs = append(attrs, slog.Bool("aborted", true))
-		}
-		log.LogAttrs(context.Background(), slog.LevelInfo, "request finished", attrs...)
 	}
+}
+
+// line logs the answers of an entry; nil: they are not logged.
+func (h *hot) line(r *http.Request, resp *exchange.Response) func(*front.Answer) {
+	if !h.access {
+		return nil
+	}
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	attrs := append(h.attrs[:len(h.attrs):len(h.attrs)],
+		slog.String("path", path[:min(len(path), maxLogged)]), slog.String("upstream", resp.Entry.Mirror))
+	slow := slog.New(h.log.Handler().WithAttrs(attrs))
+	if h.lines != nil {
+		return h.lines.newHotLine(slow, attrs, resp.Outcome).log
+	}
+	return func(a *front.Answer) { logAnswer(slow, a, time.Now()) }
 }
 
 // maxLogged is how much of a path is logged.

@@ -66,7 +66,7 @@ func (p *invocation) serve(c *cacheproxy.Config, source string, warnings []cache
 	hangups := make(chan os.Signal, 1) // from now on, since a SIGHUP would else end the process
 	signal.Notify(hangups, syscall.SIGHUP)
 	s, err := cacheproxy.New(c, cacheproxy.Options{
-		Log: log, Level: logger.Level, Version: programVersion(), Debug: p.debug.handler(),
+		Log: log, Lines: logger, Level: logger.Level, Version: programVersion(), Debug: p.debug.handler(),
 		File: p.file(), Load: p.reload, Prepare: logger.Prepare,
 	})
 	if err != nil {

@@ -12,7 +12,13 @@ import (
 // copied is up to where a body is copied behind its head, to leave in one write.
 const copied = 16 << 10
 
-var heads = sync.Pool{New: func() any { b := make([]byte, 0, copied+4<<10); return &b }}
+// A draft is where an answer is made.
+type draft struct {
+	head   []byte
+	answer Answer
+}
+
+var drafts = sync.Pool{New: func() any { return &draft{head: make([]byte, 0, 4<<10)} }}
 
 // A stamp is the Date of one second.
 type stamp struct {
@@ -54,12 +60,12 @@ func (c *conn) answer(b []byte) (bool, error) {
 	if now.After(r.soft) && (now.After(r.hard) || r.renewing.CompareAndSwap(false, true)) {
 		return false, nil
 	}
-	buf := heads.Get().(*[]byte)
-	defer heads.Put(buf)
-	sent := r.sent
-	a := Answer{Ready: r, Head: h.isHEAD, Started: wall}
-	head, fresh := r.appendHead((*buf)[:0], now, f.stamp(wall), &a)
-	if *buf = head; !fresh {
+	d := drafts.Get().(*draft)
+	defer drafts.Put(d)
+	a := &d.answer
+	*a = Answer{Ready: r, Head: h.isHEAD, Started: wall}
+	head, fresh := r.appendHead(d.head[:0], now, f.stamp(wall), a)
+	if d.head = head; !fresh {
 		return false, nil
 	}
 	if !r.used.Load() {
@@ -81,7 +87,7 @@ func (c *conn) answer(b []byte) (bool, error) {
 	}
 	if len(body) <= copied {
 		head = append(head, body...)
-		*buf, body = head, nil
+		d.head, body = head, nil
 	}
 	var err error
 	if c.extend(t.options.WriteTimeout, wall); r.file != nil && !h.isHEAD {
@@ -94,15 +100,15 @@ func (c *conn) answer(b []byte) (bool, error) {
 	}
 	f.working.add(c, -1)
 	f.answered.add(c, 1)
-	if sent != nil {
+	if r.sent != nil {
 		if a.Complete = err == nil; !h.isHEAD && a.Complete {
 			a.Bytes = r.Entry.Size
 		}
 		if c.client == "" {
 			c.client = remote(c.Conn)
 		}
-		a.Client = c.client
-		sent(&a)
+		a.Client, a.RequestID = c.client, a.id.of(d.head)
+		r.sent(a)
 	}
 	if err != nil {
 		c.err = err

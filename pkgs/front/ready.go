@@ -35,16 +35,18 @@ type Hit struct {
 	Sent func(a *Answer)
 }
 
-// An Answer is one response of the front's own.
+// An Answer is one response of the front's own. It is good until [Hit.Sent] returns.
 type Answer struct {
 	Ready     *Ready
 	Outcome   exchange.Outcome
 	Client    string // address and port
-	RequestID string
+	RequestID []byte
 	Head      bool // of a HEAD
 	Bytes     int64
 	Started   time.Time
 	Complete  bool // else the client was lost
+
+	id span // of RequestID in the head
 }
 
 // A Ready is a whole response, which needs but its times filled in. It does not
@@ -216,9 +218,7 @@ func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, a *Answer) ([]
 		case requestID:
 			from := len(b)
 			b = strconv.AppendUint(b, rand.Uint64(), 36)
-			if r.sent != nil {
-				a.RequestID = string(b[from:])
-			}
+			a.id = span{from, len(b)}
 		case date:
 			b = append(b, stamp...)
 		}
