@@ -831,6 +831,7 @@ type broken struct {
 	draft error
 	after int64 // WriteAt fails once it passes this
 	once  bool  // of the first draft alone
+	lost  bool  // and nothing can be read then
 	made  atomic.Int32
 }
 
@@ -843,16 +844,26 @@ func (s *broken) Draft(ctx context.Context, size int64) (store.Draft, error) {
 	if s.once && n > 1 {
 		return d, err
 	}
-	return &brokenDraft{d, s.after}, err
+	return &brokenDraft{Draft: d, after: s.after, lost: s.lost}, err
 }
 
 type brokenDraft struct {
 	store.Draft
-	after int64
+	after  int64
+	lost   bool
+	failed atomic.Bool
+}
+
+func (d *brokenDraft) ReadAt(p []byte, off int64) (int, error) {
+	if d.lost && d.failed.Load() {
+		return 0, io.EOF
+	}
+	return d.Draft.ReadAt(p, off)
 }
 
 func (d *brokenDraft) WriteAt(p []byte, off int64) (int, error) {
 	if off+int64(len(p)) > d.after {
+		d.failed.Store(true)
 		return 0, errors.New("input/output error")
 	}
 	return d.Draft.WriteAt(p, off)
@@ -893,6 +904,19 @@ func TestDisk(t *testing.T) {
 			})
 		})
 	}
+	scene(t, "a draft that loses what it had is no end of the content", func(t *testing.T, b *bench) { // F2, F22
+		b = start(t, &broken{Store: b.store, after: 100_000, lost: true})
+		defer b.close()
+		b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+			return answer(200, -1, io.NopCloser(iotest.HalfReader(bytes.NewReader(content)))), nil
+		})
+		resp, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		synctest.Wait()
+		_, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	})
 	t.Run("a client that stops does not stop the others", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := start(t, &broken{Store: new(mem.Store), draft: store.ErrFull})

@@ -87,8 +87,11 @@ func (r *reader) readAt(p []byte, drafted bool) (int64, error) {
 		if n == len(p) {
 			err = nil
 		}
-		if errors.Is(err, os.ErrClosed) {
+		switch {
+		case errors.Is(err, os.ErrClosed):
 			return 0, r.failure()
+		case err == io.EOF: // it has lost what it had; this must not pass for the end
+			err = io.ErrUnexpectedEOF
 		}
 		return int64(n), err
 	}
@@ -195,7 +198,11 @@ func (r *reader) send(w io.Writer, n int64, drafted bool) (int64, error) {
 		if _, err := r.file.Seek(r.off, io.SeekStart); err != nil {
 			return 0, err
 		}
-		return io.CopyN(w, r.file, n)
+		m, err := io.CopyN(w, r.file, n)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return m, err
 	}
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)

@@ -104,11 +104,16 @@ func (d *smallDraft) outgrow() error {
 		d.err = err
 		return err
 	}
-	_, err = file.WriteAt(d.b, 0)
+	if _, err = file.WriteAt(d.b, 0); err != nil {
+		file.Close()
+		d.room = -metaRoom // which the file had, and has given back
+		d.err = err
+		return err // those who read have what is in memory
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.file, d.b = file, nil // the file has the room, too
-	return err
+	return nil
 }
 
 // ReadAt implements [io.ReaderAt]; it ends where writing got to.
