@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -198,4 +199,20 @@ func TestDescription(t *testing.T) {
 	assert.Contains(t, object["properties"], "received")
 	assert.Contains(t, object["required"], "pinned")
 	assert.NotContains(t, object["required"], "header")
+}
+
+// docs/admin.md has every route of the API.
+func TestManual(t *testing.T) {
+	text, err := os.ReadFile("../../docs/admin.md")
+	require.NoError(t, err)
+	done := 0
+	o := all("", &done)
+	for _, r := range o.routes() {
+		_, path, _ := strings.Cut(r.Pattern, " ")
+		if !strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/api/v1/config/") {
+			continue
+		}
+		last := path[strings.LastIndex(path, "/"):]
+		assert.True(t, strings.Contains(string(text), last+"`") || strings.Contains(string(text), last+"?"), "docs/admin.md: %s", path)
+	}
 }
