@@ -30,6 +30,7 @@ func (d *decoder) check(c *Config) {
 		d.warn("upstream", "no upstream: nothing can be fetched")
 	}
 	d.tls(c)
+	d.forward(c)
 	d.public(c)
 	d.hubs(c)
 	d.flows(c)
