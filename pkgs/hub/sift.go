@@ -20,7 +20,7 @@ type Dater interface {
 }
 
 // maxSifted is how large an element may be that is looked at, in bytes.
-const maxSifted = 16 << 20
+const maxSifted = 8 << 20
 
 // SiftJSON copies the JSON object in src to dst, less what the functions take out
 // of its members. The one of a member's name is called for each element of the
@@ -64,9 +64,11 @@ type siftReader struct {
 }
 
 func (r *siftReader) Read(p []byte) (int, error) {
-	if r.s.dec != nil && r.s.read-r.s.dec.InputOffset() > maxSifted {
+	room := r.s.dec.InputOffset() + maxSifted - r.s.read
+	if room <= 0 {
 		return 0, fmt.Errorf("an element of more than %d bytes", maxSifted)
 	}
+	p = p[:min(int64(len(p)), room)]
 	n, err := r.src.Read(p)
 	r.s.read += int64(n)
 	return n, err
