@@ -91,6 +91,9 @@ func describeHub(w io.Writer, c *cacheproxy.Config, h *cacheproxy.Hub) {
 	if c.Offline || h.Offline {
 		fmt.Fprintln(w, "  offline: only what is stored is served")
 	}
+	if len(h.Flow) > 0 {
+		fmt.Fprintf(w, "  flow: %s\n", describeFlow(c, h.Flow))
+	}
 	for i, u := range h.Upstream {
 		mapping := "every path, unchanged"
 		if u.Path.Match.IsSet() && u.Path.Replace != "" {
@@ -106,6 +109,22 @@ func describeHub(w io.Writer, c *cacheproxy.Config, h *cacheproxy.Hub) {
 		fmt.Fprintf(w, "  %v\t%s\n", p.RefreshAfter, short(p.Match.String()))
 	}
 	fmt.Fprintf(w, "  %v\teverything else\n", h.Cache.Timeout)
+}
+
+// describeFlow is the steps of a flow, with the kinds of filters and the jumps.
+func describeFlow(c *cacheproxy.Config, flow []cacheproxy.Step) string {
+	kinds := map[string]string{"cache": "cache"}
+	for _, f := range c.Filters {
+		kinds[f.Name] = f.Name + " (" + f.Kind + ")"
+	}
+	steps := make([]string, len(flow))
+	for i, s := range flow {
+		steps[i] = kinds[s.Filter]
+		for _, result := range slices.Sorted(maps.Keys(s.JumpIf)) {
+			steps[i] += " " + result + "→" + s.JumpIf[result]
+		}
+	}
+	return strings.Join(steps, ", ")
 }
 
 // short is s, cut to what a line can hold.
