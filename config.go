@@ -71,13 +71,15 @@ type Config struct {
 	// them is asked for is the default hub's, as long as it has upstreams.
 	Hubs []Hub `yaml:"hubs,last"`
 
-	file  string         // that it was read from
-	lines map[string]int // of every key in it, by path
+	file    string         // that it was read from
+	lines   map[string]int // of every key in it, by path
+	objects *objects       // what of it is from elsewhere; nil: nothing
 }
 
 // Problem is what is wrong with the value at path, found after Load.
 func (c *Config) Problem(path, reason string) Problem {
-	return Problem{File: c.file, Line: lineOf(c.lines, path), Path: path, Reason: reason}
+	file, line := c.objects.located(c.file, lineOf(c.lines, path))
+	return Problem{File: file, Line: line, Path: path, Reason: reason}
 }
 
 // Upstream is one mirror, or a part of one.

@@ -22,6 +22,7 @@ type decoder struct {
 	config   *Config // what is decoded into
 	problems Problems
 	warnings []Warning
+	objects  *objects       // nil: there are none
 	lines    map[string]int // of every key seen, by path
 	nodes    int            // visited, aliases followed
 }

@@ -64,7 +64,8 @@ func place(file string, line int, path string) string {
 	return file + ": "
 }
 
-// Load reads the configuration file at path. What stops it from being used comes
+// Load reads the configuration file at path, and the hubs and filters that were
+// made by requests beside the store that it names. What stops it from being used comes
 // all at once as [Problems]; that the file cannot be read is any other error.
 func Load(path string) (*Config, []Warning, error) {
 	f, err := os.Open(path)
@@ -76,7 +77,7 @@ func Load(path string) (*Config, []Warning, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("configuration file: %w", err)
 	}
-	return parse(path, text)
+	return parseWhole(path, text)
 }
 
 // Default is the embedded config.yaml: the public mirrors of the usual
@@ -153,25 +154,36 @@ func (u *Upstream) setDefaults(*Config) { u.MaxConnections = 64 }
 
 // parse reads text, the content of file.
 func parse(file string, text []byte) (*Config, []Warning, error) {
+	return parseBoth(file, text, "", nil)
+}
+
+// parseBoth is parse with the hubs and filters of another file, made, behind those
+// of the first.
+func parseBoth(file string, text []byte, madeFile string, made []byte) (*Config, []Warning, error) {
 	c := defaults()
 	d := &decoder{config: c, lines: map[string]int{}}
 	if len(text) > maxConfig {
 		d.problem(0, "", "larger than %v", Size(maxConfig))
 	} else if root, ok := d.document(text); ok {
+		if made != nil {
+			root = d.add(root, madeFile, made)
+		}
 		d.decode(root, "", reflect.ValueOf(c).Elem())
 		d.check(c)
 	}
 	for i := range d.warnings {
-		d.warnings[i].File = file
+		w := &d.warnings[i]
+		w.File, w.Line = d.objects.located(file, w.Line)
 	}
 	if len(d.problems) == 0 {
-		c.file, c.lines = file, d.lines
+		c.file, c.lines, c.objects = file, d.lines, d.objects
 		return c, d.warnings, nil
 	}
-	for i := range d.problems {
-		d.problems[i].File = file
-	}
 	slices.SortStableFunc(d.problems, func(a, b Problem) int { return a.Line - b.Line })
+	for i := range d.problems {
+		p := &d.problems[i]
+		p.File, p.Line = d.objects.located(file, p.Line)
+	}
 	return nil, d.warnings, d.problems
 }
 

@@ -92,6 +92,8 @@ type Server struct {
 	notifier    notifier
 
 	rereading sync.Mutex // before reloading
+	changing  sync.Mutex // held by who changes objects; before reloading
+
 	reloading sync.Mutex // held by who makes a revision; before it nothing. It guards what follows
 	closed    bool       // no revision comes any more
 	running   bool       // doors are open

@@ -80,6 +80,7 @@ func (a *operators) build(cfg *Config) http.Handler {
 			Set: func(hub string, offline bool) error { return s.offline.set(s.revision().config, hub, offline) },
 		},
 		Reload:  a.reload(),
+		Config:  a.configuration(cfg),
 		Drain:   s.stopping,
 		Board:   a.page(),
 		Refused: a.counts.Hub("").Refused,

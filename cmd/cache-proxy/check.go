@@ -88,6 +88,9 @@ func describeAdmin(w io.Writer, a *cacheproxy.Admin) {
 func describeHub(w io.Writer, c *cacheproxy.Config, h *cacheproxy.Hub) {
 	at := strings.Join(append([]string{h.Path}, h.Hosts...), " and ")
 	fmt.Fprintf(w, "\nhub %s at %s, %d upstreams, race.mode %s, type %s, rollout %s\n", h.Name, at, len(h.Upstream), h.Race.Mode, h.Type, h.Rollout)
+	if c.Made("hubs", h.Name) {
+		fmt.Fprintln(w, "  made by a request to the admin listener")
+	}
 	if c.Offline || h.Offline {
 		fmt.Fprintln(w, "  offline: only what is stored is served")
 	}

@@ -196,7 +196,8 @@ func (p *invocation) load() (c *cacheproxy.Config, source string, warnings []cac
 	source = p.file()
 	c, warnings, err = cacheproxy.Load(source)
 	if p.config == "" && errors.Is(err, fs.ErrNotExist) {
-		c, source, err = cacheproxy.Default(), "the embedded default", nil
+		source = "the embedded default"
+		c, warnings, err = cacheproxy.LoadDefault()
 	}
 	if err != nil {
 		return nil, source, warnings, err
