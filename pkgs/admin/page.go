@@ -169,7 +169,7 @@ func (p *pages) mount(mux *http.ServeMux) {
 		}
 		mux.Handle("GET "+at, p.shown(k))
 		if len(k.regions) > 0 {
-			mux.Handle("GET /live"+k.path+"{$}", p.live(k))
+			mux.Handle("GET /live"+at, p.live(k))
 		}
 	}
 	for path, mediaType := range assets {
