@@ -35,6 +35,7 @@ type doorLimits struct {
 	header, idle time.Duration
 	line, fields Size
 	lines        int
+	connect      bool
 }
 
 // door is the one for cfg: old if it is that one, which may be nil.
@@ -45,6 +46,8 @@ func (s *Server) door(cfg *Config, old *door) *door {
 		line:   cfg.Limits.RequestLine,
 		fields: cfg.Limits.RequestHeaders,
 		lines:  cfg.Limits.RequestFields,
+
+		connect: len(cfg.Forward.Connect) > 0,
 	}
 	if old != nil && old.limits == l {
 		return old
@@ -65,6 +68,7 @@ func (s *Server) door(cfg *Config, old *door) *door {
 		HeaderTimeout: l.header,
 		Ready:         &s.hot,
 		IdleTimeout:   l.idle,
+		Connect:       l.connect,
 		Log:           s.log,
 	})
 	d.front.Prepare(&d.http)

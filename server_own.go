@@ -16,8 +16,9 @@ import (
 // Paths of the proxy's own.
 const ownPrefix = "/-/"
 
-// own serves /-/ and /-/setup.sh (how clients use this), /-/healthz (the process
-// answers), /-/readyz (it takes requests and can store) and /-/modules (what runs). X-Config-Version says under which
+// own serves /-/, /-/setup.sh and /-/apt-proxy-detect (how clients use this),
+// /-/healthz (the process answers), /-/readyz (it takes requests and can store) and
+// /-/modules (what runs). X-Config-Version says under which
 // configuration, counted from 1 at the start of the process.
 func (s *Server) own(w http.ResponseWriter, r *http.Request, rev *revision) {
 	w.Header().Set("X-Config-Version", strconv.FormatInt(rev.number, 10))
@@ -26,7 +27,7 @@ func (s *Server) own(w http.ResponseWriter, r *http.Request, rev *revision) {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		ownText(w, r, http.StatusMethodNotAllowed, "only GET and HEAD\n")
-	case r.URL.Path == welcomePath, r.URL.Path == scriptPath:
+	case r.URL.Path == welcomePath, r.URL.Path == scriptPath, r.URL.Path == detectPath:
 		rev.welcome.ServeHTTP(w, r)
 	case r.URL.Path == "/-/healthz":
 		ownText(w, r, http.StatusOK, "ok\n")

@@ -23,7 +23,7 @@ import (
 // as they are.
 func (s *Server) match(of *revision, t *routes) func(*http.Request, *handlerctx.Record) {
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.own(w, r, of) })
-	return func(r *http.Request, rec *handlerctx.Record) {
+	find := func(r *http.Request, rec *handlerctx.Record) {
 		rec.Pattern, rec.URL = "GET /", r.URL
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, ownPrefix):
@@ -36,6 +36,12 @@ func (s *Server) match(of *revision, t *routes) func(*http.Request, *handlerctx.
 				h := to.mounted.config
 				rec.Hub, rec.Module, rec.Rollout = h.Name, string(h.Module()), string(h.Rollout)
 			}
+		}
+	}
+	forward := s.forwarding(of.config)
+	return func(r *http.Request, rec *handlerctx.Record) {
+		if forward == nil || !forward.match(r, rec, find) {
+			find(r, rec)
 		}
 	}
 }

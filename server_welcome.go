@@ -3,6 +3,7 @@ package cacheproxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"path"
@@ -19,6 +20,7 @@ import (
 const (
 	welcomePath = ownPrefix
 	scriptPath  = ownPrefix + "setup.sh"
+	detectPath  = ownPrefix + "apt-proxy-detect"
 )
 
 // welcome serves the page and the script of a configuration. An edge is before
@@ -26,7 +28,10 @@ const (
 // and a Host is as strictly read.
 func (s *Server) welcome(cfg *Config) http.Handler {
 	options := s.edge(cfg)
-	pages := pages{welcome.New(guests(cfg)), s.options.Now}
+	pages := pages{site: welcome.New(guests(cfg)), now: s.options.Now}
+	if f := s.forwarding(cfg); f != nil {
+		pages.hosts = f.hosts()
+	}
 	options.Hub, options.Source = pages, pages
 	if cfg.PublicURL.IsSet() {
 		options.Base = cfg.PublicURL.String()
@@ -76,8 +81,9 @@ func trees(h *Hub) (all []welcome.Hub) {
 
 // pages are a hub of two paths, and the source of what is there.
 type pages struct {
-	site *welcome.Site
-	now  func() time.Time
+	site  *welcome.Site
+	hosts []string // that it is a proxy for; nil: it is none
+	now   func() time.Time
 }
 
 // Parse implements [hub.Hub].
@@ -98,8 +104,17 @@ func (p pages) Get(_ context.Context, req *exchange.Request) (*exchange.Response
 		return nil, &exchange.Error{Status: http.StatusBadRequest, Message: "a Host is needed, to say what this is called"}
 	}
 	make, mediaType := p.site.Page, "text/html; charset=utf-8"
-	if req.Key.Path == scriptPath {
+	switch req.Key.Path {
+	case scriptPath:
 		make, mediaType = p.site.Script, "text/plain; charset=utf-8"
+	case detectPath:
+		mediaType = "text/plain; charset=utf-8"
+		make = func(base string) ([]byte, error) {
+			if p.hosts == nil {
+				return nil, errors.New("forward is not enabled")
+			}
+			return p.site.Detect(base, p.hosts)
+		}
 	}
 	text, err := make(base)
 	if err != nil {

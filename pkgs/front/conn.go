@@ -211,6 +211,7 @@ func (c *conn) spoiled(why reason) error {
 func (c *conn) readHead(p []byte) (int, error) {
 	lim := &c.front.limits
 	c.head.reset()
+	c.head.mayConnect = c.front.options.Connect
 	if c.pos == len(c.buf) && len(p) >= 512 {
 		// The usual way: p has room for most heads, and they come in one piece.
 		n, err := c.Conn.Read(p)

@@ -42,6 +42,10 @@ type Options struct {
 	// net/http's ReadHeaderTimeout says.
 	HeaderTimeout time.Duration
 
+	// Connect lets CONNECT pass to net/http, whose handler says what it may reach.
+	// Else it is 405.
+	Connect bool
+
 	Streams int // of an HTTP/2 connection at a time: 100
 
 	// Ready is the table that requests are answered from; nil, there and then or

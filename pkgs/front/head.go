@@ -32,6 +32,8 @@ type head struct {
 	minor                byte // of the version: '0' or '1'
 	isHEAD               bool
 	get                  bool // GET or HEAD
+	connect              bool // CONNECT
+	mayConnect           bool // CONNECT is no bad method; set before parse
 
 	length  int64 // Content-Length; -1: there is none
 	chunked bool
@@ -134,7 +136,7 @@ func (h *head) requestLine(b []byte, line span, lim *limits) reason {
 		return badRequestLine
 	}
 	switch method := l[:sp]; {
-	case lower, string(method) == "CONNECT", string(method) == "TRACE", string(method) == "PRI":
+	case lower, string(method) == "CONNECT" && !h.mayConnect, string(method) == "TRACE", string(method) == "PRI":
 		return badMethod
 	case version[5] != '1' || version[7] > '1':
 		return badVersion
@@ -142,6 +144,9 @@ func (h *head) requestLine(b []byte, line span, lim *limits) reason {
 		return longTarget
 	}
 	h.minor = version[7]
+	if h.connect = string(l[:sp]) == "CONNECT"; h.connect {
+		return checkAuthority(rest[:sp2])
+	}
 	return checkTarget(rest[:sp2], l[:sp])
 }
 
@@ -223,8 +228,15 @@ func (h *head) complete(b []byte) reason {
 		return twoLengths // RFC 9112 §6.1, where it may be forgiven
 	case h.chunked && h.minor == '0':
 		return badCoding
-	case h.get && (h.chunked || h.length > 0):
+	case (h.get || h.connect) && (h.chunked || h.length > 0):
 		return unwantedBody // RFC 9110 §9.3.1: no meaning, but a place to hide a request
+	}
+	if h.connect {
+		// RFC 9112 §3.2.3: the port is said there, and Host is the same.
+		if !bytes.EqualFold(h.target.of(b), h.host.of(b)) {
+			return foreignTarget
+		}
+		return none
 	}
 	if target := h.target.of(b); target[0] != '/' && target[0] != '*' && !sameHost(target, h.host.of(b)) {
 		return foreignTarget

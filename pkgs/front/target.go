@@ -41,6 +41,14 @@ func checkTarget(target, method []byte) reason {
 	return none
 }
 
+// checkAuthority judges the target of CONNECT: host and port (RFC 9112 §3.2.3).
+func checkAuthority(target []byte) reason {
+	if !validHost(target) || !digit(target[len(target)-1]) || bytes.LastIndexByte(target, ':') <= bytes.LastIndexByte(target, ']') {
+		return badTarget
+	}
+	return none
+}
+
 // authority is that of a target in absolute form (§3.2.2); nil if it is none.
 func authority(target []byte) []byte {
 	const plain, secure = "http://", "https://"

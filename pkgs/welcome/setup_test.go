@@ -398,6 +398,6 @@ func TestShellcheck(t *testing.T) {
 	if _, err := exec.LookPath("shellcheck"); err != nil {
 		t.Skip("shellcheck is not installed")
 	}
-	out, err := exec.Command("shellcheck", "-s", "sh", "setup.sh").CombinedOutput()
+	out, err := exec.Command("shellcheck", "-s", "sh", "setup.sh", "detect.sh").CombinedOutput()
 	assert.NoError(t, err, "%s", out)
 }

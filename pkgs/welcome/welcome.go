@@ -47,6 +47,8 @@ var (
 	pageText string
 	//go:embed setup.sh
 	scriptText string
+	//go:embed detect.sh
+	detectText string
 
 	page = template.Must(template.New("page").Parse(pageText))
 )
@@ -91,6 +93,18 @@ func (s *Site) Script(base string) ([]byte, error) {
 		}
 	}
 	return []byte(strings.NewReplacer("@BASE@", base, "@HUBS@", strings.Join(lines, "\n")).Replace(scriptText)), nil
+}
+
+// Detect is apt's Proxy-Auto-Detect script for those who reach the proxy by base:
+// for URLs of these hosts (each with a port if it is not the usual one) it names
+// the proxy, as long as that answers. Names are as for Script, and a base must be
+// of http and have no path.
+func (s *Site) Detect(base string, hosts []string) ([]byte, error) {
+	if host, ok := strings.CutPrefix(base, "http://"); !plain(base) || !ok || strings.Contains(host, "/") {
+		return nil, fmt.Errorf("%q cannot be apt's proxy", base)
+	}
+	hosts = slices.DeleteFunc(slices.Clone(hosts), func(host string) bool { return !plain(host) })
+	return []byte(strings.NewReplacer("@BASE@", base, "@HOSTS@", strings.Join(hosts, " ")).Replace(detectText)), nil
 }
 
 // plain says whether s may stand in the script: in quotes, and in expressions of sed and awk.

@@ -1,6 +1,11 @@
 package welcome_test
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -60,6 +65,39 @@ func TestHostile(t *testing.T) {
 	assert.NotContains(t, string(script), "$(id)")
 	assert.Contains(t, string(script), "HUBS='go /go go,fine'\n")
 	assert.NotContains(t, string(script), "@BASE@")
+}
+
+// TestDetect: apt's script names the proxy for hosts that it knows, while it answers.
+func TestDetect(t *testing.T) {
+	cache := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/-/healthz" {
+			http.NotFound(w, r)
+		}
+	}))
+	defer cache.Close()
+	script, err := site().Detect(cache.URL, []string{"deb.example.org", "other.example.org:8080", "bad'host"})
+	require.NoError(t, err)
+	assert.NotContains(t, string(script), "bad'host")
+	name := filepath.Join(t.TempDir(), "detect")
+	require.NoError(t, os.WriteFile(name, script, 0o755))
+	ask := func(url string) string {
+		t.Helper()
+		out, err := exec.Command("sh", name, url).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return string(out)
+	}
+	assert.Equal(t, cache.URL+"\n", ask("http://deb.example.org"))
+	assert.Equal(t, cache.URL+"\n", ask("http://deb.example.org:80/debian"))
+	assert.Equal(t, cache.URL+"\n", ask("http://other.example.org:8080"))
+	assert.Equal(t, "DIRECT\n", ask("http://other.example.org"))
+	assert.Equal(t, "DIRECT\n", ask("http://example.org"))
+	cache.Close()
+	assert.Equal(t, "DIRECT\n", ask("http://deb.example.org"), "it is gone")
+
+	for _, base := range []string{"https://cache.lan", "http://cache.lan/path", "http://a'b"} {
+		_, err := site().Detect(base, nil)
+		assert.Error(t, err, base)
+	}
 }
 
 func TestTrees(t *testing.T) {
