@@ -10,11 +10,15 @@ import (
 	"net/url"
 	"strings"
 
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/admin"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/disk"
 )
+
+// A Flight is a transfer under way, as the admin listener tells of it.
+type Flight = admin.Flight
 
 // What a Shelf keeps, for who imports this package alone.
 type (
