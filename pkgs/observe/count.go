@@ -76,7 +76,12 @@ func (h *Hub) Refused(reason string) {
 }
 
 // outcome is the index of an outcome's word.
-func outcome(o exchange.Outcome) int { return max(slices.Index(outcomes[:], o.Word()), 0) }
+func outcome(o exchange.Outcome) int {
+	if o.Hit && !o.Stale { // the most, and the first of the words
+		return 0
+	}
+	return max(slices.Index(outcomes[:], o.Word()), 0)
+}
 
 // Counts are what a Hub has counted, by the words of each label.
 type Counts struct {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
 
 // Each metric that the dashboard and the alert rules name is one that there is,
@@ -62,4 +64,14 @@ func TestDashboardAndAlerts(t *testing.T) {
 		ids[p.ID] = true
 	}
 	assert.Len(t, ids, len(board.Panels), "each panel has an id of its own")
+}
+
+// What counting costs a hit: to be compared with what a hit costs in all.
+func BenchmarkCountHit(b *testing.B) {
+	h := (&Hubs{}).Hub("npm")
+	o := exchange.Outcome{Hit: true}
+	for b.Loop() {
+		h.Answered(o)
+		h.Sent(o, 1000)
+	}
 }
