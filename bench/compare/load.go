@@ -40,8 +40,11 @@ func (c *client) close() {
 }
 
 // get fetches a URL and compares every byte.
-func (c *client) get(address string) (g got) {
-	g.err = c.fetch(address, &g)
+func (c *client) get(address string) (g got) { return c.part(address, 0, -1) }
+
+// part fetches n bytes from off on, and compares them; n < 0 is the whole.
+func (c *client) part(address string, off, n int64) (g got) {
+	g.err = c.fetch(address, off, n, &g)
 	g.end = time.Now()
 	if g.err != nil {
 		c.close()
@@ -50,7 +53,7 @@ func (c *client) get(address string) (g got) {
 	return g
 }
 
-func (c *client) fetch(address string, g *got) error {
+func (c *client) fetch(address string, off, n int64, g *got) error {
 	u, err := url.Parse(address)
 	if err != nil {
 		return err
@@ -66,21 +69,24 @@ func (c *client) fetch(address string, g *got) error {
 		c.br = bufio.NewReaderSize(c.conn, 4096)
 	}
 	_ = c.conn.SetDeadline(time.Now().Add(2 * time.Minute))
+	end, status, span := want.Size, http.StatusOK, ""
+	if n >= 0 {
+		end, status, span = off+n, http.StatusPartialContent, fmt.Sprintf("Range: bytes=%d-%d\r\n", off, off+n-1)
+	}
 	g.start = time.Now()
-	if _, err := fmt.Fprintf(c.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", u.Path, u.Host); err != nil {
+	if _, err := fmt.Fprintf(c.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", u.Path, u.Host, span); err != nil {
 		return err
 	}
 	resp, err := http.ReadResponse(c.br, nil)
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode != status {
 		return fmt.Errorf("status %s", resp.Status)
 	}
-	var off int64
 	for {
 		n, err := resp.Body.Read(c.buf)
-		if n > 0 && off == 0 {
+		if n > 0 && g.first.IsZero() {
 			g.first = time.Now()
 		}
 		if !want.Equal(c.buf[:n], off) {
@@ -94,8 +100,8 @@ func (c *client) fetch(address string, g *got) error {
 			return err
 		}
 	}
-	if off != want.Size {
-		return fmt.Errorf("%d bytes of %d", off, want.Size)
+	if off != end {
+		return fmt.Errorf("content ends at %d, not at %d", off, end)
 	}
 	if resp.Close {
 		c.close()

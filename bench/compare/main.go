@@ -28,6 +28,9 @@ func main() {
 	flag.StringVar(&l.stub, "stub", "", "stub `binary`")
 	flag.StringVar(&l.nginx, "nginx", "/usr/sbin/nginx", "nginx `binary`")
 	flag.StringVar(&l.dir, "dir", "", "`directory` for all that is written; it must exist")
+	flag.StringVar(&l.fill, "fill", "", "fill `binary`")
+	flag.StringVar(&l.stores, "stores", "", "`directory` of the stores of l, which stay; absent: no l")
+	flag.Int64Var(&l.entries, "entries", 1_000_000, "how many `entries` the large one has")
 	rounds := flag.Int("rounds", 3, "how often each is measured; the median counts")
 	limit := flag.Duration("limit", 10*time.Minute, "the whole run ends then")
 	flag.Parse()
@@ -41,7 +44,7 @@ func run(l *lab, rounds int, limit time.Duration, letters []string) int {
 		run    func() error
 	}{
 		{"a", b.firstByte}, {"b", b.big}, {"c", b.shared}, {"d", b.small}, {"e", b.hits},
-		{"f", b.near}, {"g", b.fail}, {"h", b.parts},
+		{"f", b.near}, {"g", b.fail}, {"h", b.parts}, {"i", b.misses}, {"j", b.large}, {"k", b.middle}, {"l", b.many},
 	}
 	defer l.Close()
 	// The measurement runs aside, so that a signal or the limit still ends all that was started.

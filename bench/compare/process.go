@@ -22,6 +22,10 @@ type lab struct {
 	stub  string // and of the stub
 	nginx string
 
+	fill    string // the binary of fill
+	stores  string // directory of stores that stay
+	entries int64
+
 	mu      sync.Mutex
 	running []*process // guarded by mu
 }
@@ -63,7 +67,7 @@ func (l *lab) start(name, addr, dir string, args ...string) (*process, error) {
 		defer close(p.done)
 		_ = p.cmd.Wait()
 	}()
-	for range 500 {
+	for range 2500 {
 		if conn, err := net.Dial("tcp", addr); err == nil {
 			_ = conn.Close()
 			return p, nil
@@ -71,7 +75,7 @@ func (l *lab) start(name, addr, dir string, args ...string) (*process, error) {
 		select {
 		case <-p.done:
 			return nil, fmt.Errorf("%s ended: %s", name, p.log.String())
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(2 * time.Millisecond):
 		}
 	}
 	return nil, fmt.Errorf("%s does not listen on %s: %s", name, addr, p.log.String())
@@ -181,8 +185,12 @@ func (l *lab) startProxy(config string, mirrors ...*process) (*process, error) {
 		return nil, err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "listen: '%s'\nadmin: {listen: ''}\nlog: {level: error, access: false}\nstorage: {local: {path: '%s'}}\n", addr, filepath.Join(dir, "data"))
+	fmt.Fprintf(&b, "listen: '%s'\nadmin: {listen: ''}\nlog: {level: error, access: false}\n", addr)
+	if !strings.Contains(config, "storage:") {
+		fmt.Fprintf(&b, "storage: {local: {path: '%s'}}\n", filepath.Join(dir, "data"))
+	}
 	b.WriteString("cache: {timeout: 24h}\n")
+	b.WriteString("limits: {fills: {per-client: 256}}\n") // all clients have one address here
 	if len(mirrors) > 0 {
 		b.WriteString("upstream:\n")
 	}

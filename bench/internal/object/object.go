@@ -5,6 +5,7 @@ package object
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"path"
@@ -54,6 +55,21 @@ func (o Object) Piece(off, n int64) []byte {
 	from := (off + o.seed*7919) % period
 	return o.pattern[from : from+n]
 }
+
+// SHA256 is that of the content.
+func (o Object) SHA256() (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for off := int64(0); off < o.Size; {
+		p := o.Piece(off, o.Size-off)
+		h.Write(p)
+		off += int64(len(p))
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+// Many is the path of one of a great many objects, in 256 folders.
+func Many(size, seed int64) string { return fmt.Sprintf("/m/%02x/%d-%d", seed%256, size, seed) }
 
 // Equal says whether p is what stands at off.
 func (o Object) Equal(p []byte, off int64) bool {

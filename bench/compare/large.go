@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// large is j: hits of large objects, and of random parts of one.
+func (b *bench) large() error {
+	fmt.Println("j. hits of 100 MiB and 1 GiB by one client; random 64 KiB of 1 GiB by 16")
+	mirrors, err := b.stubs(nil)
+	if err != nil {
+		return err
+	}
+	servers, err := b.servers("", mirrors, mirrors...)
+	if err != nil {
+		return err
+	}
+	for _, size := range []int64{100 * mib, 1024 * mib} {
+		path := fmt.Sprintf("/j/%d-1", size)
+		if err := b.compareHits(fmt.Sprintf("%4d MiB", size/mib), servers, path, size, func(p *process) error {
+			c := newClient(b.pattern)
+			defer c.close()
+			for range 1024 * mib / size {
+				if g := c.get(p.url() + path); g.err != nil {
+					return g.err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	path := fmt.Sprintf("/j/%d-1", 1024*mib)
+	return b.compareHits("64 KiB parts", servers, path, 1024*mib, func(p *process) error { return b.randomParts(p.url()+path, 1024*mib) })
+}
+
+// compareHits measures a way to read a gibibyte in all of what path has.
+func (b *bench) compareHits(name string, servers []*process, path string, size int64, read func(*process) error) error {
+	speeds, cpus := make([][]float64, len(servers)), make([][]float64, len(servers))
+	for range b.rounds {
+		for i, p := range servers {
+			c := newClient(b.pattern)
+			g := c.part(p.url()+path, size-1, 1) // it is there, or is fetched
+			c.close()
+			if g.err != nil {
+				return g.err
+			}
+			before, start := p.cpu(), time.Now()
+			if err := read(p); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			speeds[i] = append(speeds[i], 1024/time.Since(start).Seconds())
+			cpus[i] = append(cpus[i], (p.cpu() - before).Seconds())
+		}
+	}
+	for i, p := range servers {
+		speed, cpu := quantile(speeds[i], 0.5), quantile(cpus[i], 0.5)
+		fmt.Printf("   %-12s  %-12s %5.0f MiB/s  %.2f of nginx  cpu %.2f s/GiB  %.2f of nginx\n", name, p.name,
+			speed, speed/quantile(speeds[0], 0.5), cpu, cpu/quantile(cpus[0], 0.5))
+	}
+	return nil
+}
+
+// randomParts has 16 clients read a gibibyte together, 64 KiB at a time, anywhere in an object.
+func (b *bench) randomParts(address string, size int64) error {
+	const clients, part = 16, 64 << 10
+	errs := make(chan error, clients)
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			c := newClient(b.pattern)
+			defer c.close()
+			for range 1024 * mib / part / clients {
+				if g := c.part(address, rand.Int64N(size-part), part); g.err != nil {
+					errs <- g.err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	return <-errs
+}
+
+// middle is k: the first byte of a range in the middle of a cold object, and what
+// becomes of the rest.
+func (b *bench) middle() error {
+	const size, rate = 256 * mib, 100 * mib
+	fmt.Println("k. 64 KiB in the middle of a cold 256 MiB object, mirror at 100 MiB/s")
+	mirrors, err := b.stubs([]string{"-rate", strconv.Itoa(rate)})
+	if err != nil {
+		return err
+	}
+	servers, err := b.servers("", mirrors, mirrors...)
+	if err != nil {
+		return err
+	}
+	all := append(mirrors[:1:1], servers...)
+	firsts := make([][]time.Duration, len(all))
+	var fetched, bodies []float64
+	for seed := range b.rounds {
+		for i, p := range all {
+			_, bodies0, bytes0, err := stats(mirrors[0])
+			if err != nil {
+				return err
+			}
+			address := fmt.Sprintf("%s/k/%d-%d", p.url(), size, seed)
+			c := newClient(b.pattern)
+			g := c.part(address, size/2, 64<<10)
+			if i > 0 && g.err == nil {
+				if whole := c.get(address); whole.err != nil {
+					g.err = whole.err
+				}
+			}
+			c.close()
+			if g.err != nil {
+				return fmt.Errorf("%s: %w", p.name, g.err)
+			}
+			firsts[i] = append(firsts[i], g.ttfb())
+			_, bodies1, bytes1, err := stats(mirrors[0])
+			if err != nil {
+				return err
+			}
+			if p.name == "cache-proxy" {
+				fetched, bodies = append(fetched, float64(bytes1-bytes0)/size), append(bodies, float64(bodies1-bodies0))
+			}
+		}
+	}
+	direct := quantile(firsts[0], 0.5)
+	fmt.Printf("   %-12s first byte %s\n", "the mirror", ms(direct))
+	for i, p := range servers {
+		first := quantile(firsts[i+1], 0.5)
+		fmt.Printf("   %-12s first byte %s, added %s\n", p.name, ms(first), ms(first-direct))
+	}
+	if len(fetched) > 0 {
+		fmt.Printf("   cache-proxy has fetched %.3f of the size at most, in %.0f bodies, when the whole was asked for next\n", quantile(fetched, 1), quantile(bodies, 1))
+	}
+	return nil
+}
