@@ -226,6 +226,7 @@ func (g *Generations) Current(ctx context.Context, next exchange.Source, root st
 			if latest := g.recall(ctx, next, root, newer); latest != nil {
 				return latest, nil
 			}
+			return nil, errLost()
 		}
 	}
 	return gen, err

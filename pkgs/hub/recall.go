@@ -63,7 +63,12 @@ func (g *Generations) regain(ctx context.Context, next exchange.Source, req *exc
 		}
 		resp.Body.Close()
 	}
-	return nil, nil, &exchange.Error{Status: http.StatusServiceUnavailable, RetryAfter: retryTime,
+	return nil, nil, errLost()
+}
+
+// errLost says that what clients have been given of a set is not to be had any more.
+func errLost() error {
+	return &exchange.Error{Status: http.StatusServiceUnavailable, RetryAfter: retryTime,
 		Message: "what is at hand of this index is older than what was served"}
 }
 
