@@ -101,7 +101,7 @@ func chaos(t *testing.T, seed uint64) {
 
 // newSoaked is a program with a configuration file and a log in dir, that is not started.
 func newSoaked(t *testing.T, dir string) *soaked {
-	addr, admin := freePort(t, rand.IntN), freePort(t, rand.IntN)
+	addr, admin := quietPort(t, rand.IntN), quietPort(t, rand.IntN)
 	log, err := os.Create(filepath.Join(dir, "daemon.log"))
 	require.NoError(t, err)
 	d := &soaked{t: t, file: filepath.Join(dir, "config.yaml"), url: "http://" + addr, admin: "http://" + admin, log: log}

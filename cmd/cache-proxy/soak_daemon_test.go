@@ -286,8 +286,8 @@ func (h *history) judge(t *testing.T, dir string) {
 	}
 }
 
-// freePort is a port of loopback below those that connections are given.
-func freePort(t *testing.T, random func(int) int) string {
+// quietPort is a port of loopback below those that connections are given.
+func quietPort(t *testing.T, random func(int) int) string {
 	t.Helper()
 	for range 100 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 12000+random(18000))

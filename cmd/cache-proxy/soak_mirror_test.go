@@ -70,8 +70,8 @@ func (m *badMirror) adopt(g int) {
 	m.generation = max(m.generation, g)
 }
 
-// A plan is how one request is answered.
-type plan struct {
+// A mischief is how one request is answered.
+type mischief struct {
 	version           int
 	status            int
 	portal, down, lie bool
@@ -81,12 +81,12 @@ type plan struct {
 	heal              <-chan struct{}
 }
 
-func (m *badMirror) plan() plan {
+func (m *badMirror) plan() mischief {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.faults
 	draw := func(share float64) bool { return m.random.Float64() < share }
-	p := plan{version: max(0, m.generation-f.lag), portal: f.portal, down: f.down, lie: draw(f.lie), slow: draw(f.slow),
+	p := mischief{version: max(0, m.generation-f.lag), portal: f.portal, down: f.down, lie: draw(f.lie), slow: draw(f.slow),
 		cut: draw(f.cut), reset: draw(f.reset), stall: draw(f.stall), at: m.random.Float64(), heal: m.heal}
 	for status, share := range f.status {
 		if draw(share) {
@@ -146,7 +146,7 @@ func (m *badMirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type faulty struct {
 	http.ResponseWriter
 	request *http.Request
-	plan    plan
+	plan    mischief
 	left    int // bytes until it does
 	chunked bool
 }
