@@ -12,7 +12,7 @@ import (
 
 const server = "server: https://mirrors.example.org"
 
-func TestProblems(t *testing.T) {
+func TestProblems(t *testing.T) { // B45
 	for _, c := range []struct{ name, text, want string }{
 		{"syntax", "a: [", "config.yaml:1: did not find expected node content"},
 		{"tab", "upstream:\n\t- x", "config.yaml:2: found character that cannot start any token"},

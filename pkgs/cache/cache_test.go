@@ -917,7 +917,7 @@ func TestDisk(t *testing.T) {
 		resp.Body.Close()
 		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	})
-	t.Run("a client that stops does not stop the others", func(t *testing.T) {
+	t.Run("a client that stops does not stop the others", func(t *testing.T) { // F19
 		synctest.Test(t, func(t *testing.T) {
 			b := start(t, &broken{Store: new(mem.Store), draft: store.ErrFull})
 			defer b.close()
@@ -939,7 +939,7 @@ func TestDisk(t *testing.T) {
 			time.Sleep(2 * time.Minute)
 		})
 	})
-	t.Run("after five errors in a row the store is left alone for a while", func(t *testing.T) {
+	t.Run("after five errors in a row the store is left alone for a while", func(t *testing.T) { // F23
 		synctest.Test(t, func(t *testing.T) {
 			s := &broken{Store: new(mem.Store), draft: errors.New("input/output error")}
 			b := start(t, s)

@@ -157,7 +157,7 @@ func TestErrors(t *testing.T) {
 	})
 }
 
-func TestHeader(t *testing.T) {
+func TestHeader(t *testing.T) { // B35
 	origin := http.Header{
 		"Etag": {etag}, "Content-Type": {"text/plain"}, "Content-Encoding": {"gzip"}, "X-Foo": {"a", "b"}, "Date": {modified},
 		"Cache-Control": {"max-age=600"}, "Expires": {modified}, "Cache-Status": {"far; hit"}, "Via": {"1.1 far"}, "Age": {"5"},

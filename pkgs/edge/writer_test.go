@@ -212,7 +212,7 @@ func serve(t *testing.T, h http.Handler) net.Conn {
 	return client
 }
 
-func TestWriteTimeout(t *testing.T) {
+func TestWriteTimeout(t *testing.T) { // F19
 	const size = 1 << 20
 	start := func(t *testing.T, body io.ReadCloser, size int64) (*bufio.Reader, chan error) {
 		closed := make(chan error, 1)

@@ -172,7 +172,7 @@ func TestMinFree(t *testing.T) {
 }
 
 // Under pressure from many, the cap holds at every moment.
-func TestCap(t *testing.T) {
+func TestCap(t *testing.T) { // F28
 	o := Options{Root: t.TempDir(), MaxSize: Size{Bytes: 8 << 20}}
 	s := open(t, o)
 	waitScan(t, s)

@@ -95,7 +95,7 @@ func TestRestart(t *testing.T) {
 
 // after a crash, content that is not what its entry says is never served, and
 // what is whole is.
-func TestCrash(t *testing.T) {
+func TestCrash(t *testing.T) { // F24, F26
 	for _, test := range []struct {
 		name   string
 		damage func(t *testing.T, file string)
@@ -342,7 +342,7 @@ func TestModified(t *testing.T) {
 
 // Whatever is planted under a key is a miss, does not hang, leads nowhere and
 // can be replaced.
-func TestPlanted(t *testing.T) {
+func TestPlanted(t *testing.T) { // F24, B30
 	outside := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(outside, []byte("secret"), 0o644))
 	for _, test := range []struct {
@@ -399,7 +399,7 @@ func TestPlanted(t *testing.T) {
 }
 
 // Everything may be removed by hand at any time.
-func TestRemovedByHand(t *testing.T) {
+func TestRemovedByHand(t *testing.T) { // F27
 	both(t, func(t *testing.T, o Options) {
 		s := open(t, o)
 		storetest.Put(t, s, key("/a/b"), []byte("x"))
