@@ -172,6 +172,8 @@ func (p npmPackage) wants(name string, to []want, depth int) []want {
 		if _, file, ok := strings.Cut(p.Resolved, "/"+name+"/-/"); ok {
 			file, _, _ = strings.Cut(file, "?")
 			w.url = "/" + name + "/-/" + file
+		} else {
+			w.url = p.Resolved // a place of its own
 		}
 		if d := sri(p.Integrity); d != "" {
 			w.digests = []cacheproxy.Digest{d}

@@ -33,7 +33,7 @@ func (f *fetcher) fetch(ctx context.Context, w want) error {
 	mount = strings.TrimSuffix(mount, "/")
 	switch w.kind {
 	case "npm":
-		return f.get(ctx, mount+cmp.Or(w.url, npmPath(w.name, w.version)), w.digest())
+		return f.tarball(ctx, mount, w)
 	case "go":
 		return f.goModule(ctx, mount, w)
 	case "cargo":
@@ -49,6 +49,32 @@ func (w want) digest() cacheproxy.Digest {
 		return ""
 	}
 	return w.digests[0]
+}
+
+// tarball asks for the tarball of an npm package: where registries have it, or where
+// the lock file says that this server has it, or where its packument says so.
+func (f *fetcher) tarball(ctx context.Context, mount string, w want) error {
+	if w.url == "" || strings.HasPrefix(w.url, "/") {
+		return f.get(ctx, mount+cmp.Or(w.url, npmPath(w.name, w.version)), w.digest())
+	}
+	at, err := url.Parse(w.url)
+	if err == nil && at.Host == f.server.base.Host {
+		return f.get(ctx, at.RequestURI(), w.digest())
+	}
+	text, _, err := f.server.text(ctx, mount+"/"+strings.Replace(w.name, "/", "%2f", 1), "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8, */*", maxPage)
+	if err != nil {
+		return err
+	}
+	var packument struct {
+		Versions map[string]struct{ Dist struct{ Tarball string } }
+	}
+	if err := json.Unmarshal(text, &packument); err != nil {
+		return err
+	}
+	if at, err = url.Parse(packument.Versions[w.version].Dist.Tarball); err != nil || !strings.HasPrefix(at.Path, mount+"/") {
+		return errors.New("its packument has no tarball of this version below the hub")
+	}
+	return f.get(ctx, at.RequestURI(), w.digest())
 }
 
 // npmPath is where registries have a tarball that they do not name otherwise.
