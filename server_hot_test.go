@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -12,7 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -239,4 +242,45 @@ func TestHotIsWithdrawn(t *testing.T) {
 	clock.Add(int64(2*time.Second + 1))
 	_, body = s.get(t, "/x")
 	assert.Equal(t, "three", body)
+}
+
+// One processor, many connections that wait, many that ask: hits and misses all
+// end, and so does the server.
+func TestOneProcessor(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	origin := proxytest.NewOrigin(t)
+	for i := range 50 {
+		origin.Reply("GET", fmt.Sprintf("/%d", i), proxytest.Reply{Body: proxytest.Text("content")})
+	}
+	s := runHot(t, "limits: {connections-per-client: 1000}\nupstream: [{server: '"+origin.URL()+"'}]", nil)
+	s.warm(t, "/0")
+	for range 500 {
+		c, err := net.Dial("tcp", s.addr)
+		require.NoError(t, err)
+		defer c.Close()
+	}
+	before := s.Stats().Hot
+	var asking sync.WaitGroup
+	for i := range 100 {
+		asking.Go(func() {
+			c, err := net.Dial("tcp", s.addr)
+			if !assert.NoError(t, err) {
+				return
+			}
+			defer c.Close()
+			back := bufio.NewReader(c)
+			for _, path := range []string{"/0", fmt.Sprintf("/%d", i/2), "/0"} {
+				fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+				resp, err := http.ReadResponse(back, nil)
+				if !assert.NoError(t, err) {
+					return
+				}
+				body, err := io.ReadAll(resp.Body)
+				assert.NoError(t, err)
+				assert.Equal(t, "content", string(body), path)
+			}
+		})
+	}
+	asking.Wait()
+	assert.Greater(t, s.Stats().Hot, before)
 }

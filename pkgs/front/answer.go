@@ -121,6 +121,14 @@ func (c *conn) answer(b []byte) (bool, error) {
 // one of the minimum rate would take in that time.
 func (c *conn) send(o *TableOptions, head, body []byte) error {
 	if len(body) == 0 {
+		if c.files {
+			if c.pusher == nil {
+				c.pusher = newPusher(c.Conn)
+			}
+			if c.pusher != nil {
+				return c.pusher.push(head)
+			}
+		}
 		_, err := c.Conn.Write(head)
 		return err
 	}

@@ -42,6 +42,7 @@ type conn struct {
 	work    atomic.Int32 // quiet, answering or closing
 	lane    uint32       // of tallies
 	client  string       // its address, once it was asked for
+	pusher  *pusher      // of small answers; nil: there was none
 	vector  net.Buffers  // of pieces
 	pieces  [2][]byte
 	writeBy time.Time // the deadline of writing; zero: net/http's

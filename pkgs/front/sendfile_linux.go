@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // canSend says that large files can be ready: that they reach the socket from one
@@ -118,4 +119,57 @@ func sends(c net.Conn) bool {
 	_, ok := c.(syscall.Conn)
 	_, tcp := c.RemoteAddr().(*net.TCPAddr)
 	return ok && tcp
+}
+
+// A pusher writes to a socket that has room, as a rule, without the scheduler being
+// told of the system call: it would look into each that is under way every 20 µs,
+// which costs a tenth of a small answer. The call does not block.
+type pusher struct {
+	raw  syscall.RawConn
+	left []byte // of what is written
+	err  error
+	call func(fd uintptr) (done bool)
+}
+
+// newPusher is nil if c cannot be written so.
+func newPusher(c net.Conn) *pusher {
+	socket, ok := c.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	p := &pusher{raw: raw}
+	p.call = p.write
+	return p
+}
+
+func (p *pusher) write(fd uintptr) (done bool) {
+	for len(p.left) > 0 {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p.left))), uintptr(len(p.left)))
+		switch errno {
+		case 0:
+			p.left = p.left[n:]
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			p.err = os.NewSyscallError("write", errno)
+			return true
+		}
+	}
+	return true
+}
+
+// push writes b. Deadlines are the connection's.
+func (p *pusher) push(b []byte) error {
+	p.left, p.err = b, nil
+	err := p.raw.Write(p.call)
+	p.left = nil
+	if err == nil {
+		err = p.err
+	}
+	return err
 }

@@ -20,3 +20,8 @@ func (*descriptor) drop()                     {}
 func (*conn) sendFile(*TableOptions, []byte, *descriptor, int64) error { return errors.ErrUnsupported }
 
 func sends(net.Conn) bool { return false }
+
+type pusher struct{}
+
+func newPusher(net.Conn) *pusher    { return nil }
+func (*pusher) push(b []byte) error { return errors.ErrUnsupported }
