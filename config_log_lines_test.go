@@ -51,10 +51,10 @@ func TestLinesGoTogether(t *testing.T) {
 		for i := range 3 {
 			fmt.Fprintln(l, i)
 		}
-		time.Sleep(logDelay - 1)
+		time.Sleep(logDelay - time.Nanosecond)
 		synctest.Wait()
 		assert.Empty(t, s.list())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.Equal(t, []string{"0\n1\n2\n"}, s.list())
 

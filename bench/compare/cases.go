@@ -2,12 +2,10 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os/exec"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -260,11 +258,9 @@ func (b *bench) hung(good *process) error {
 	return nil
 }
 
-var perSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
-
-// hits is e: what wrk gets of warm objects.
+// hits is e: what wrk gets of warm objects, with access logs.
 func (b *bench) hits() error {
-	fmt.Println("e. hits, wrk, 64 connections kept alive")
+	fmt.Println("e. hits, wrk, 2 threads, 64 connections kept alive, access logs on")
 	wrk, err := exec.LookPath("wrk")
 	if err != nil {
 		return err
@@ -273,12 +269,14 @@ func (b *bench) hits() error {
 	if err != nil {
 		return err
 	}
+	b.logging = true
 	servers, err := b.servers("", mirrors, mirrors...)
+	b.logging = false
 	if err != nil {
 		return err
 	}
 	for _, size := range []int{1 << 10, 16 << 10, 256 << 10} {
-		rates, cpus := make([][]float64, len(servers)), make([][]float64, len(servers))
+		rates, cpus, slowest := make([][]float64, len(servers)), make([][]float64, len(servers)), make([][]time.Duration, len(servers))
 		for range b.rounds {
 			for i, p := range servers {
 				address := fmt.Sprintf("%s/e/%d-1", p.url(), size)
@@ -286,18 +284,18 @@ func (b *bench) hits() error {
 					return g.err
 				}
 				before := p.cpu()
-				rate, err := load(wrk, address)
+				rate, p99, err := load(wrk, address)
 				if err != nil {
 					return fmt.Errorf("%s: %w", p.name, err)
 				}
-				rates[i] = append(rates[i], rate)
+				rates[i], slowest[i] = append(rates[i], rate), append(slowest[i], p99)
 				cpus[i] = append(cpus[i], float64((p.cpu()-before).Microseconds())/(rate*wrkSeconds))
 			}
 		}
 		for i, p := range servers {
 			rate := quantile(rates[i], 0.5)
-			fmt.Printf("   %3d KiB  %-12s %7.0f req/s  %.2f of nginx  cpu %.1f µs/req  peak %.0f MiB\n", size>>10, p.name, rate, rate/quantile(rates[0], 0.5),
-				quantile(cpus[i], 0.5), p.peak())
+			fmt.Printf("   %3d KiB  %-12s %7.0f req/s  %.2f of nginx  p99 %s  cpu %.1f µs/req (least %.1f)  peak %.0f MiB\n", size>>10, p.name, rate,
+				rate/quantile(rates[0], 0.5), ms(quantile(slowest[i], 0.5)), quantile(cpus[i], 0.5), quantile(cpus[i], 0), p.peak())
 		}
 	}
 	return nil
@@ -305,18 +303,25 @@ func (b *bench) hits() error {
 
 const wrkSeconds = 4
 
-// load is the requests a second that wrk reports; an answer that is no 200 is an error.
-func load(wrk, address string) (float64, error) {
-	out, err := exec.Command(wrk, "-t1", "-c64", fmt.Sprintf("-d%ds", wrkSeconds), address).CombinedOutput()
+var perSecond, p99 = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`), regexp.MustCompile(`99%\s+([0-9.]+[mu]?s)`)
+
+// load is the requests a second that wrk reports, and how long the slowest
+// hundredth takes; an answer that is no 200 is an error.
+func load(wrk, address string) (rate float64, slowest time.Duration, err error) {
+	out, err := exec.Command(wrk, "--latency", "-t2", "-c64", fmt.Sprintf("-d%ds", wrkSeconds), address).CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("wrk: %w: %s", err, out)
+		return 0, 0, fmt.Errorf("wrk: %w: %s", err, out)
 	}
-	if bytes.Contains(out, []byte("Non-2xx")) || strings.Contains(string(out), "Socket errors") {
-		return 0, fmt.Errorf("wrk: %s", out)
+	if bytes.Contains(out, []byte("Non-2xx")) || bytes.Contains(out, []byte("Socket errors")) {
+		return 0, 0, fmt.Errorf("wrk: %s", out)
 	}
-	m := perSecond.FindSubmatch(out)
-	if m == nil {
-		return 0, errors.New("wrk reports no rate")
+	m, q := perSecond.FindSubmatch(out), p99.FindSubmatch(out)
+	if m == nil || q == nil {
+		return 0, 0, fmt.Errorf("wrk reports no rate: %s", out)
 	}
-	return strconv.ParseFloat(string(m[1]), 64)
+	if rate, err = strconv.ParseFloat(string(m[1]), 64); err != nil {
+		return 0, 0, err
+	}
+	slowest, err = time.ParseDuration(string(q[1]))
+	return rate, slowest, err
 }

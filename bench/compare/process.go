@@ -26,6 +26,8 @@ type lab struct {
 	stores  string // directory of stores that stay
 	entries int64
 
+	logging bool // servers that are started write an access log, each to a file
+
 	mu      sync.Mutex
 	running []*process // guarded by mu
 }
@@ -185,7 +187,12 @@ func (l *lab) startProxy(config string, mirrors ...*process) (*process, error) {
 		return nil, err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "listen: '%s'\nadmin: {listen: ''}\nlog: {level: error, access: false}\n", addr)
+	fmt.Fprintf(&b, "listen: '%s'\nadmin: {listen: ''}\n", addr)
+	if l.logging {
+		fmt.Fprintf(&b, "log: {file: '%s'}\n", filepath.Join(dir, "log"))
+	} else {
+		b.WriteString("log: {level: error, access: false}\n")
+	}
 	if !strings.Contains(config, "storage:") {
 		fmt.Fprintf(&b, "storage: {local: {path: '%s'}}\n", filepath.Join(dir, "data"))
 	}
@@ -209,7 +216,7 @@ const nginxConfig = `
 daemon off; worker_processes 2; pid {{dir}}/pid; error_log {{dir}}/error.log error;
 events { worker_connections 4096; }
 http {
-  access_log off; sendfile on; tcp_nopush on; tcp_nodelay on;
+  access_log {{log}}; sendfile on; tcp_nopush on; tcp_nodelay on;
   keepalive_timeout 75; keepalive_requests 100000000;
   open_file_cache max=20000 inactive=60s; open_file_cache_valid 60s; open_file_cache_min_uses 1;
   client_body_temp_path {{dir}}/body; fastcgi_temp_path {{dir}}/fastcgi; uwsgi_temp_path {{dir}}/uwsgi; scgi_temp_path {{dir}}/scgi;
@@ -242,7 +249,11 @@ func (l *lab) startNginx(mirrors ...*process) (*process, error) {
 	for _, m := range mirrors {
 		fmt.Fprintf(&servers, "server %s; ", m.addr)
 	}
-	text := strings.NewReplacer("{{dir}}", dir, "{{addr}}", addr, "{{servers}}", servers.String()).Replace(nginxConfig)
+	log := "off"
+	if l.logging {
+		log = filepath.Join(dir, "access.log") + " combined buffer=64k flush=1s"
+	}
+	text := strings.NewReplacer("{{log}}", log, "{{dir}}", dir, "{{addr}}", addr, "{{servers}}", servers.String()).Replace(nginxConfig)
 	if os.Getuid() == 0 {
 		text = "user root;" + text
 	}
