@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,7 @@ type evictor struct {
 	work chan struct{} // holds one: somebody is waiting
 
 	mu    sync.Mutex
-	want  int64         // guarded by mu; the largest wish
+	want  []int64       // guarded by mu; of those that wait
 	vain  int           // guarded by mu; passes that found nothing
 	moved chan struct{} // guarded by mu; closed and replaced when room was made or a pass ended
 }
@@ -32,10 +33,27 @@ func newEvictor() *evictor {
 	return &evictor{work: make(chan struct{}, 1), moved: make(chan struct{})}
 }
 
-func (v *evictor) wake(want int64) {
+// wish is for n bytes of room, until it is granted or withdrawn.
+func (v *evictor) wish(n int64) {
 	v.mu.Lock()
-	v.want = max(v.want, want)
-	v.mu.Unlock()
+	defer v.mu.Unlock()
+	v.want = append(v.want, n)
+}
+
+func (v *evictor) withdraw(n int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.granted(n)
+}
+
+// granted is called with mu held.
+func (v *evictor) granted(n int64) {
+	i := slices.Index(v.want, n)
+	v.want = slices.Delete(v.want, i, i+1)
+}
+
+// wake asks for a pass.
+func (v *evictor) wake() {
 	select {
 	case v.work <- struct{}{}:
 	default:
@@ -46,14 +64,6 @@ func (v *evictor) state() (moved <-chan struct{}, vain int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.moved, v.vain
-}
-
-func (v *evictor) wish() int64 {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	want := v.want
-	v.want = 0
-	return want
 }
 
 // progress wakes those that wait for room; vain passes let them give up.
@@ -78,24 +88,50 @@ func (s *Store) reserve(n int64) error {
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	_, start := s.evictor.state()
+	s.evictor.wish(n)
 	for {
 		moved, vain := s.evictor.state()
-		if s.space.take(n) {
+		if s.grant(n) {
 			return nil
 		}
 		// The pass that was running did not know of us; the second one did.
 		if vain >= start+2 || s.space.hopeless(n) {
+			s.evictor.withdraw(n)
 			return store.ErrFull
 		}
-		s.evictor.wake(n)
+		s.evictor.wake()
 		select {
 		case <-moved:
+			continue
 		case <-timeout.C:
-			return store.ErrFull
 		case <-s.closing:
-			return store.ErrFull
 		}
+		s.evictor.withdraw(n)
+		return store.ErrFull
 	}
+}
+
+// grant takes n bytes of room for a wish, which ends with that: a pass under way
+// must not count both what was taken and what was wished for.
+func (s *Store) grant(n int64) bool {
+	s.evictor.mu.Lock()
+	defer s.evictor.mu.Unlock()
+	if !s.space.take(n) {
+		return false
+	}
+	s.evictor.granted(n)
+	return true
+}
+
+// lack is how much has to go for the largest wish, with spare percent left over.
+func (s *Store) lack(spare int64) int64 {
+	s.evictor.mu.Lock()
+	defer s.evictor.mu.Unlock()
+	var want int64
+	if len(s.evictor.want) > 0 {
+		want = slices.Max(s.evictor.want)
+	}
+	return s.space.short(want, spare)
 }
 
 // maintain scans, then evicts whenever asked. It ends with the store.
@@ -112,7 +148,7 @@ func (s *Store) maintain() {
 			s.ageParts()
 		case <-s.evictor.work:
 			vain := 1
-			if s.evict(s.evictor.wish()) > 0 {
+			if s.evict() > 0 {
 				vain = 0
 			}
 			s.evictor.progress(vain)
@@ -120,15 +156,15 @@ func (s *Store) maintain() {
 	}
 }
 
-// evict makes room for want bytes. Parts go first. Then it picks a threshold of access times from the
-// index, then walks the tree for what is older. Nobody waits for the walk but
-// drafts that found no room. It returns how many entries went.
-func (s *Store) evict(want int64) (evicted int) {
-	if s.space.short(want, 0) <= 0 && s.space.short(0, highWater) <= 0 {
+// evict makes room for what is wished for. Parts go first. Then it picks a threshold of
+// access times from the index, and walks the tree for what is older. Nobody waits
+// for the walk but drafts that found no room. It returns how many entries went.
+func (s *Store) evict() (evicted int) {
+	if s.lack(0) <= 0 && s.space.short(0, highWater) <= 0 {
 		return 0
 	}
-	evicted = s.dropParts(want)
-	goal := s.space.short(want, lowWater)
+	evicted = s.dropParts()
+	goal := s.lack(lowWater)
 	if goal <= 0 {
 		return evicted
 	}
@@ -193,7 +229,7 @@ func (s *Store) scan() {
 	}
 	s.scanned.Store(true)
 	if s.space.short(0, highWater) > 0 {
-		s.evictor.wake(0)
+		s.evictor.wake()
 	}
 }
 

@@ -226,7 +226,9 @@ func TestEvictionMendsTheIndex(t *testing.T) {
 	storetest.Put(t, s, key("/mine"), make([]byte, 1<<20))
 	require.NoError(t, os.Remove(filepath.Join(o.Root, "mine")))
 	require.NoError(t, os.WriteFile(filepath.Join(o.Root, "theirs"), make([]byte, 512<<10), 0o644))
-	s.evict(4 << 20)
+	s.evictor.wish(4 << 20)
+	defer s.evictor.withdraw(4 << 20)
+	s.evict()
 	assert.EqualValues(t, 1, s.Stats().Entries)
 	assert.InDelta(t, 512<<10, s.Stats().Bytes, 8192)
 }

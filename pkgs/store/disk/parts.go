@@ -161,10 +161,10 @@ func (s *Store) discardPart(r *partRecord) {
 	s.evictor.progress(0)
 }
 
-// dropParts removes parts, the oldest first, while there is not room for want
-// bytes and some to spare.
-func (s *Store) dropParts(want int64) (dropped int) {
-	for s.space.short(want, lowWater) > 0 {
+// dropParts removes parts, the oldest first, while there is not room for the wishes
+// and some to spare.
+func (s *Store) dropParts() (dropped int) {
+	for s.lack(lowWater) > 0 {
 		r := s.parts.takeOldest()
 		if r == nil {
 			break
