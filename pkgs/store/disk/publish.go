@@ -64,7 +64,7 @@ func (s *Store) commit(file *os.File, temp string, room int64, e *exchange.Entry
 		s.syncer.mark(at, s.sidecarOf(st))
 	}
 	if s.space.short(0, highWater) > 0 {
-		s.evictor.wake(0)
+		s.evictor.wake()
 	}
 	return at, nil
 }
