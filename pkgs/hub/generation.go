@@ -220,10 +220,15 @@ func (g *Generations) Published(ctx context.Context, next exchange.Source, clien
 
 // Current is Published for nobody in particular.
 func (g *Generations) Current(ctx context.Context, next exchange.Source, root string) (*Generation, error) {
-	gen, err := g.ask(ctx, next, g.format.Request(root))
+	return g.ask(ctx, next, g.format.Request(root))
+}
+
+// ask is the generation that req gets, or the newer one that a client was given.
+func (g *Generations) ask(ctx context.Context, next exchange.Source, req *exchange.Request) (*Generation, error) {
+	gen, err := g.fetch(ctx, next, req)
 	if err == nil && gen != nil && g.format.Read != nil {
 		if newer := g.newer(gen); newer != "" {
-			if latest := g.recall(ctx, next, root, newer); latest != nil {
+			if latest := g.recall(ctx, next, req.Key.Path, newer); latest != nil {
 				return latest, nil
 			}
 			return nil, errLost()
@@ -232,8 +237,8 @@ func (g *Generations) Current(ctx context.Context, next exchange.Source, root st
 	return gen, err
 }
 
-// ask is the generation that req gets.
-func (g *Generations) ask(ctx context.Context, next exchange.Source, req *exchange.Request) (*Generation, error) {
+// fetch is the generation that req gets, however old.
+func (g *Generations) fetch(ctx context.Context, next exchange.Source, req *exchange.Request) (*Generation, error) {
 	resp, err := next.Get(ctx, req)
 	if err != nil {
 		return nil, err
