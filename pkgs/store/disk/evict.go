@@ -134,18 +134,23 @@ func (s *Store) lack(spare int64) int64 {
 	return s.space.short(want, spare)
 }
 
-// maintain scans, then evicts whenever asked. It ends with the store.
+// maintain scans, then evicts whenever asked, and removes what is left or too old
+// now and then. It ends with the store.
 func (s *Store) maintain() {
 	defer s.background.Done()
 	s.scan()
 	aging := time.NewTicker(time.Hour)
 	defer aging.Stop()
+	clearing := time.NewTicker(clearEvery)
+	defer clearing.Stop()
 	for {
 		select {
 		case <-s.closing:
 			return
 		case <-aging.C:
 			s.ageParts()
+		case <-clearing.C:
+			s.clear()
 		case <-s.evictor.work:
 			vain := 1
 			if s.evict() > 0 {

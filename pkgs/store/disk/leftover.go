@@ -4,10 +4,13 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+	"time"
 )
 
-// maxLeft is how many names are remembered; what is too much goes with the next start.
-const maxLeft = 10_000
+const (
+	maxLeft    = 10_000           // names are remembered; what is too much goes with the next start
+	clearEvery = 10 * time.Second // what is left is tried again, though no draft is made: the store may be bypassed
+)
 
 // leftovers are temporary files that could not be removed: to remove a file takes
 // a descriptor, of which there may be none at the moment.
@@ -30,7 +33,7 @@ func (s *Store) discard(name string) error {
 	return err
 }
 
-// clear removes what is left, now that files can be made again.
+// clear removes what is left, if that can be done by now.
 func (s *Store) clear() {
 	s.left.mu.Lock()
 	names := s.left.names
