@@ -76,7 +76,7 @@ func TestReference(t *testing.T) {
 	assert.NotEmpty(t, c.Cache.Policies)
 	c.Upstream, c.Cache.Policies = nil, nil
 	c.AllowedUpstreams, c.TrustedProxies, c.Hubs = nil, nil, nil
-	c.TLS.Listen, c.TLS.ACME.Hosts, c.Admin.Hosts = nil, nil, nil
+	c.TLS.Listen, c.TLS.ACME.Hosts, c.Admin.Hosts, c.Forward.Connect = nil, nil, nil, nil
 	c.file, c.lines = "", nil
 	assert.Equal(t, defaults(), c, "config.yaml says what the defaults are")
 

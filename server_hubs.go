@@ -301,7 +301,6 @@ func (s *Server) upstreamOptions(cfg *Config, h *Hub) upstream.Options {
 		Via:       s.via,
 		UserAgent: "cache-proxy/" + s.options.Version,
 		Hub:       h.Name,
-		Raced:     s.operators.board.raced,
 	}
 	for _, rule := range cfg.AllowedUpstreams {
 		if rule.Suffix != "" {

@@ -122,11 +122,11 @@ func (a *attempt) over() bool {
 	}
 }
 
-// run writes a byte that is never committed. A full store is still one: answers
-// pass through it.
+// run writes a byte that is never committed, of content too long for a store to
+// hold it in memory first. A full store is still one: answers pass through it.
 func (a *attempt) run(to store.Store) {
 	defer close(a.done)
-	draft, err := to.Draft(context.Background(), 1)
+	draft, err := to.Draft(context.Background(), 1<<20)
 	if err == nil {
 		_, err = draft.WriteAt([]byte{0}, 0)
 		draft.Close()

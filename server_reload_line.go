@@ -59,7 +59,7 @@ func (s *Server) line(w wanted, old *line) (*line, error) {
 		options.Mirrors[i] = m
 	}
 	options.Bucket = s.rate
-	options.Spool = s.spool
+	options.Spool, options.Raced = s.spool, s.operators.board.raced
 	options.Log, options.Now = s.log, s.options.Now
 	if old != nil {
 		options.Before = old.group
