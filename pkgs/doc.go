@@ -12,19 +12,19 @@
 //	store       the contract of content at rest; store/disk keeps plain files
 //	upstream    mirrors: the race between them, their records, switches and stripes
 //	cache       look up, join or start a flight, validate: the heart
-//	front       between connections and net/http: the guard of what no two readers must see differently
+//	front       between connections and net/http: the guard of what no two readers must see differently, and hot hits
 //	edge        HTTP toward clients: guard, Parse, Get, respond
 //	filter      what may be put before a hub: who asks, for what, how often; filter/template is the one to copy
 //	middleware  net/http around the edge: recover, handlerctx, httplog
-//	observe     what those who watch see: error reports, metrics
+//	observe     what those who watch see: error reports, metrics, traces
 //	welcome     what people who only use the cache see: a page, and a script that sets clients up
 //	admin       HTTP toward operators, on a listener of its own
 //	proxytest   scripts for tests: what a client sees when origins misbehave
 //
 // A GET comes in through middleware to the edge, which lets the hub parse it, and
-// asks the flow of filters, if there is one, around the hub's Rewrite around the cache around the group of upstreams; a hub that
-// decides what may replace what is stored has its Gate between those two. On a miss
-// the cache starts a flight: one transfer that writes a store's Draft, which any
+// asks the flow of filters, if there is one, around the hub's Rewrite around the
+// cache around the group of upstreams; a hub that decides what may replace what is
+// stored has its Gate between those two. On a miss the cache starts a flight: one transfer that writes a store's Draft, which any
 // number of clients follow as it grows, and that is committed when it is whole.
 //
 // Imports point down and siblings never see each other: layers_test.go has the
