@@ -208,7 +208,8 @@ func (g *Generations) Companion(ctx context.Context, next exchange.Source, req *
 
 // Published is the generation that the client was given, or else what is
 // published now: fresh, as far as upstream answers. It is nil without an error if
-// what is published cannot be read; without a root it is [fs.ErrNotExist].
+// what is published cannot be read; without a root the error is [fs.ErrNotExist],
+// and [ErrLost] where that is older than one that a client was given, which is gone.
 func (g *Generations) Published(ctx context.Context, next exchange.Source, client exchange.Client, root string) (*Generation, error) {
 	if p, ok := g.pin(client, root, pinTime); ok {
 		if gen := g.recall(ctx, next, root, p.digest); gen != nil {

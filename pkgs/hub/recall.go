@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -66,10 +67,12 @@ func (g *Generations) regain(ctx context.Context, next exchange.Source, req *exc
 	return nil, nil, errLost()
 }
 
-// errLost says that what clients have been given of a set is not to be had any more.
+// ErrLost says that what clients have been given of a set is not to be had any more.
+var ErrLost = errors.New("a newer one was served, and is lost")
+
 func errLost() error {
 	return &exchange.Error{Status: http.StatusServiceUnavailable, RetryAfter: retryTime,
-		Message: "what is at hand of this index is older than what was served"}
+		Message: "what is at hand of this index is older than what was served", Err: ErrLost}
 }
 
 // recall is a root that was published, from memory or from the cache; nil if it

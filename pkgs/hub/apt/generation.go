@@ -256,7 +256,11 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 		gen := h.generations.Known(req.Client, root)
 		if gen == nil || !hashed {
 			seen = true
-			gen, _ = h.generations.Published(ctx, next, req.Client, root)
+			var err error
+			gen, err = h.generations.Published(ctx, next, req.Client, root)
+			if !hashed && errors.Is(err, hub.ErrLost) {
+				return nil, err // what mirrors have under this name may be older
+			}
 		}
 		if gen == nil {
 			continue
