@@ -132,7 +132,7 @@ func (s *Store) writePins(all []exchange.Key) error {
 		err = s.root.Rename(temp, pinsFile)
 	}
 	if err != nil {
-		s.root.Remove(temp)
+		s.discard(temp)
 		return err
 	}
 	return s.syncDir(metaDir)

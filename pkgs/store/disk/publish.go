@@ -98,7 +98,7 @@ func (s *Store) publish(file *os.File, temp, name string, st stat, done func()) 
 	if temp == "" {
 		defer func() {
 			if temp != "" && err != nil {
-				s.root.Remove(temp)
+				s.discard(temp)
 			}
 		}()
 	}
@@ -239,7 +239,7 @@ func (s *Store) makeRoom(name string) error {
 	inside := temp + "/" + contentName
 	defer func() {
 		s.root.Remove(inside) // after an error
-		s.root.Remove(temp)   // after the exchange, this is the file
+		s.discard(temp)   // after the exchange, this is the file
 	}()
 	if err := s.root.Link(name, inside); err != nil {
 		return err

@@ -194,7 +194,7 @@ func (d *smallDraft) publish(e *exchange.Entry) error {
 		_, err = s.commit(file, temp, d.room, e)
 	}
 	if err != nil && temp != "" {
-		s.root.Remove(temp)
+		s.discard(temp)
 	}
 	return err
 }

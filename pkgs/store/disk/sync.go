@@ -229,7 +229,7 @@ func (s *Store) writeState() error {
 		}
 	}
 	if err != nil {
-		s.root.Remove(temp)
+		s.discard(temp)
 		return fmt.Errorf("state: %w", err)
 	}
 	return s.syncDir(metaDir)
