@@ -239,7 +239,7 @@ func (s *Store) makeRoom(name string) error {
 	inside := temp + "/" + contentName
 	defer func() {
 		s.root.Remove(inside) // after an error
-		s.discard(temp)   // after the exchange, this is the file
+		s.discard(temp)       // after the exchange, this is the file
 	}()
 	if err := s.root.Link(name, inside); err != nil {
 		return err
