@@ -64,8 +64,16 @@ func isFile(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// readLock finds out what text is, and reads it.
+// readLock finds out what text is, and reads it. With an error nothing of it counts.
 func readLock(text []byte) ([]want, error) {
+	all, err := readKind(text)
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+func readKind(text []byte) ([]want, error) {
 	trimmed := bytes.TrimSpace(text)
 	switch {
 	case bytes.HasPrefix(trimmed, []byte("{")):

@@ -235,7 +235,7 @@ func FuzzReadLock(f *testing.F) {
 		`{"lockfileVersion":1,"dependencies":{"a":{"version":"1","dependencies":{"b":{"version":"2"}}}}}`,
 		`{"bomFormat":"CycloneDX","components":[{"purl":"pkg:npm/a@1"}]}`,
 		`{"spdxVersion":"SPDX-2.3","packages":[{"externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:npm/a@1"}]}]}`,
-		"example.org/a v1.0.0 h1:x=\n", "[[package]]\nname = \"a\"\n", "a==1 --hash=sha256:00\n", "/a\n",
+		"example.org/a v1.0.0 h1:x=\n", "a==1\nb\n", "[[package]]\nname = \"a\"\n", "a==1 --hash=sha256:00\n", "/a\n",
 	} {
 		f.Add([]byte(seed))
 	}
