@@ -1,7 +1,6 @@
 package observe
 
 import (
-	"context"
 	"log/slog"
 	"slices"
 	"strings"
@@ -44,56 +43,15 @@ func (r *Recent) Records() []Record {
 }
 
 // Wrap is a handler that keeps records, and passes every one on to h.
-func (r *Recent) Wrap(h slog.Handler) slog.Handler { return &recentHandler{Handler: h, recent: r} }
-
-// recentHandler is a handler in front of another. Immutable.
-type recentHandler struct {
-	slog.Handler
-	recent *Recent
-	attrs  []slog.Attr // of WithAttrs, their keys with the groups around them
-	prefix string      // the groups of WithGroup, each with a dot behind it
+func (r *Recent) Wrap(h slog.Handler) slog.Handler {
+	return &tap{Handler: h, level: slog.LevelWarn, take: func(line slog.Record, attributes each) { r.add(record(line, attributes)) }}
 }
 
-func (h *recentHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn || h.Handler.Enabled(ctx, level)
-}
-
-func (h *recentHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelWarn {
-		h.recent.add(h.record(r))
-	}
-	if !h.Handler.Enabled(ctx, r.Level) {
-		return nil
-	}
-	return h.Handler.Handle(ctx, r)
-}
-
-func (h *recentHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	c := *h
-	c.Handler = h.Handler.WithAttrs(attrs)
-	c.attrs = slices.Clip(h.attrs)
-	for _, a := range attrs {
-		a.Key = h.prefix + a.Key
-		c.attrs = append(c.attrs, a)
-	}
-	return &c
-}
-
-func (h *recentHandler) WithGroup(name string) slog.Handler {
-	if name == "" {
-		return h
-	}
-	c := *h
-	c.Handler = h.Handler.WithGroup(name)
-	c.prefix = h.prefix + name + "."
-	return &c
-}
-
-func (h *recentHandler) record(r slog.Record) Record {
+func record(r slog.Record, attributes each) Record {
 	kept := Record{Time: r.Time, Level: strings.ToLower(r.Level.String()), Message: r.Message, Attributes: map[string]string{}}
-	add := func(key string, v slog.Value) {
+	for key, v := range attributes {
 		if len(kept.Attributes) >= maxAttributes {
-			return
+			break
 		}
 		text := v.Resolve().String()
 		if len(text) > maxAttribute {
@@ -101,13 +59,6 @@ func (h *recentHandler) record(r slog.Record) Record {
 		}
 		kept.Attributes[key] = text
 	}
-	for _, a := range h.attrs {
-		add(a.Key, a.Value)
-	}
-	r.Attrs(func(a slog.Attr) bool {
-		add(h.prefix+a.Key, a.Value)
-		return true
-	})
 	return kept
 }
 

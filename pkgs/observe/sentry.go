@@ -33,7 +33,11 @@ func Sentry(dsn, release string) (wrap func(slog.Handler) slog.Handler, flush fu
 	if err != nil {
 		return nil, nil, fmt.Errorf("sentry: %w", err)
 	}
-	wrap = func(h slog.Handler) slog.Handler { return &sentryHandler{Handler: h, client: client} }
+	wrap = func(h slog.Handler) slog.Handler {
+		return &tap{Handler: h, level: slog.LevelError, take: func(r slog.Record, attributes each) {
+			client.CaptureEvent(event(r, attributes), nil, nil)
+		}}
+	}
 	flush = func(ctx context.Context) {
 		client.FlushWithContext(ctx)
 		client.Close()
@@ -41,75 +45,24 @@ func Sentry(dsn, release string) (wrap func(slog.Handler) slog.Handler, flush fu
 	return wrap, flush, nil
 }
 
-// sentryHandler is a handler in front of another. Immutable.
-type sentryHandler struct {
-	slog.Handler
-	client *sentry.Client
-	attrs  []slog.Attr // of WithAttrs, their keys with the groups around them
-	prefix string      // the groups of WithGroup, each with a dot behind it
-}
-
-// Enabled reports errors even if the handler behind shows none.
-func (h *sentryHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelError || h.Handler.Enabled(ctx, level)
-}
-
-func (h *sentryHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelError {
-		h.client.CaptureEvent(h.event(r), nil, nil)
-	}
-	if !h.Handler.Enabled(ctx, r.Level) {
-		return nil
-	}
-	return h.Handler.Handle(ctx, r)
-}
-
-func (h *sentryHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	c := *h
-	c.Handler = h.Handler.WithAttrs(attrs)
-	c.attrs = slices.Clip(h.attrs)
-	for _, a := range attrs {
-		a.Key = h.prefix + a.Key
-		c.attrs = append(c.attrs, a)
-	}
-	return &c
-}
-
-func (h *sentryHandler) WithGroup(name string) slog.Handler {
-	if name == "" {
-		return h
-	}
-	c := *h
-	c.Handler = h.Handler.WithGroup(name)
-	c.prefix = h.prefix + name + "."
-	return &c
-}
-
-func (h *sentryHandler) event(r slog.Record) *sentry.Event {
+func event(r slog.Record, attributes each) *sentry.Event {
 	e := sentry.NewEvent()
 	e.Level = sentry.LevelError
 	e.Timestamp = r.Time
 	e.Message = r.Message
-	attributes := sentry.Context{}
+	said := sentry.Context{}
 	cause := ""
-	add := func(key string, v slog.Value) {
+	for key, v := range attributes {
 		text := v.Resolve().String()
 		switch key[strings.LastIndexByte(key, '.')+1:] {
 		case "stack": // said by the frames
-			return
+			continue
 		case "err", "error", "panic":
 			cause = text
 		}
-		attributes[key] = text
+		said[key] = text
 	}
-	for _, a := range h.attrs {
-		add(a.Key, a.Value)
-	}
-	r.Attrs(func(a slog.Attr) bool {
-		add(h.prefix+a.Key, a.Value)
-		return true
-	})
-	e.Contexts["attributes"] = attributes
+	e.Contexts["attributes"] = said
 	e.Exception = []sentry.Exception{{Type: r.Message, Value: cause, Stacktrace: stack()}}
 	return e
 }
