@@ -171,8 +171,12 @@ func passed(header http.Header, named []string) (kept http.Header, size int) {
 }
 
 // internal reports whether a field is between a web server and what is behind
-// it, and so passes in no direction. Underscores count as hyphens.
+// it, or is no name at all (see dropped), and so passes in no direction.
+// Underscores count as hyphens.
 func internal(name string) bool {
+	if strings.Contains(name, " ") {
+		return true
+	}
 	if strings.Contains(name, "_") {
 		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
 	}

@@ -24,8 +24,12 @@ func hopByHop(name string) bool {
 // dropped reports whether a field of a mirror's response goes no further: it
 // speaks to one client, about another origin than ours, to a server in front of
 // us, or of framing that is made anew. Underscores count as hyphens, as some
-// servers read them.
+// servers read them. A name with a space, which net/http lets through as it was
+// spelled, is no token (RFC 9110 §5.1) and compares with nothing.
 func dropped(name string) bool {
+	if strings.Contains(name, " ") {
+		return true
+	}
 	if strings.Contains(name, "_") {
 		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
 	}

@@ -195,6 +195,7 @@ func FuzzTap(f *testing.F) {
 
 func FuzzReceive(f *testing.F) {
 	f.Add("X-A: b\r\nConnection: x-a, close\r\nSet-Cookie: a\r\nRetry-After: 7\r\nX_Accel_Redirect: /x\r\n\r\n")
+	f.Add("X_ACCel_A A: /x\r\n\r\n")
 	f.Fuzz(func(t *testing.T, head string) {
 		res, err := http.ReadResponse(bufio.NewReader(strings.NewReader("HTTP/1.1 200 OK\r\n"+head)), nil)
 		if err != nil {
