@@ -105,6 +105,13 @@ func (l *leg) run() {
 	l.answered = time.Now()
 	l.mirror.alive()
 	l.take(res, requested)
+	if l.outcome == good {
+		if err := l.inspect(res); err != nil {
+			res.Body.Close()
+			l.fail(err)
+			return
+		}
+	}
 	l.judge(took - res.connecting) // who is seldom asked always needs a new connection
 	l.dated()
 	switch l.outcome {
