@@ -132,6 +132,33 @@ func (l *Links) parse(link string, from *url.URL) (path string, ok bool) {
 	return "", false
 }
 
+// Locate is whom to ask for link, found in the index at from (nil: it must be
+// absolute), and for what: a [exchange.Request]'s Origin and Target. ok is false if
+// it leads elsewhere, or is no path that a client could ask for either.
+func (l *Links) Locate(link string, from *url.URL) (origin, target string, ok bool) {
+	mapped, ok := l.Map(link, from)
+	if !ok {
+		return "", "", false
+	}
+	mapped, _, _ = strings.Cut(mapped, "#")
+	if rest, second := strings.CutPrefix(mapped, FilePrefix); second {
+		origin, rest, _ = strings.Cut(rest, "/")
+		mapped = "/" + rest
+	}
+	path, query, _ := strings.Cut(mapped, "?")
+	u, err := url.Parse(path)
+	if err != nil {
+		return "", "", false
+	}
+	if _, target, err = Path(u); err != nil {
+		return "", "", false
+	}
+	if query != "" {
+		target += "?" + Query(query)
+	}
+	return origin, target, true
+}
+
 // flat says that a path has neither escapes nor dot segments, and that no query
 // or fragment is behind it.
 func flat(path []byte) bool {

@@ -67,3 +67,30 @@ func TestFile(t *testing.T) {
 		assert.False(t, ok, path)
 	}
 }
+
+func TestLocate(t *testing.T) {
+	l := hub.NewLinks(
+		[]*url.URL{mustURL(t, "https://m.example.org/base/")},
+		map[string]*url.URL{"f": mustURL(t, "https://files.example.org/packages")},
+	)
+	for _, tt := range []struct{ name, link, from, origin, target string }{
+		{"below a mirror", "https://m.example.org/base/a/b%2fc.zip?x=1#y", "", "", "/a/b%2fc.zip?x=1"},
+		{"a second host", "https://files.example.org/packages/a.zip", "", "f", "/a.zip"},
+		{"relative", "../a.zip", "https://m.example.org/base/b/c", "", "/a.zip"},
+		{"relative to nothing", "../a.zip", "", "", ""},
+		{"out of the base", "https://m.example.org/base/../a.zip", "", "", ""},
+		{"out of the base, encoded", "https://files.example.org/packages/%2e%2e/a.zip", "", "", ""},
+		{"elsewhere", "https://evil.example.com/packages/a.zip", "", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var from *url.URL
+			if tt.from != "" {
+				from = mustURL(t, tt.from)
+			}
+			origin, target, ok := l.Locate(tt.link, from)
+			assert.Equal(t, tt.target != "", ok)
+			assert.Equal(t, tt.origin, origin)
+			assert.Equal(t, tt.target, target)
+		})
+	}
+}

@@ -155,7 +155,7 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 		if isCrate {
 			link = c.crate(req.Package, req.Version, req.Digest.Hex())
 		}
-		origin, target, ok := h.locate(link)
+		origin, target, ok := h.links.Locate(link, nil)
 		if !ok {
 			return nil, &exchange.Error{
 				Status: http.StatusBadGateway, Message: "the registry keeps this on a host that the proxy does not know",
@@ -166,18 +166,4 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 		ask.Origin, ask.Target = origin, target
 		return next.Get(ctx, ask)
 	})
-}
-
-// locate is whom to ask for a link, and for what; false if it leads elsewhere.
-func (h *Hub) locate(link string) (origin, target string, ok bool) {
-	path, ok := h.links.Map(link, nil)
-	if !ok {
-		return "", "", false
-	}
-	path, _, _ = strings.Cut(path, "#")
-	if rest, second := strings.CutPrefix(path, hub.FilePrefix); second {
-		origin, rest, _ = strings.Cut(rest, "/")
-		return origin, "/" + rest, true
-	}
-	return "", path, true
 }

@@ -97,7 +97,7 @@ func (h *Hub) editConfig(base string) hub.Edit {
 		if err != nil {
 			return err
 		}
-		if _, _, ok := h.locate(c.crate("crate", "1.0.0", strings.Repeat("0", 64))); !ok {
+		if _, _, ok := h.links.Locate(c.crate("crate", "1.0.0", strings.Repeat("0", 64)), nil); !ok {
 			if h.hub.Log != nil {
 				h.hub.Log.Warn("crates pass the proxy by: options.files has no base for them", "hub", h.hub.Name, "dl", c.DL)
 			}
@@ -105,7 +105,7 @@ func (h *Hub) editConfig(base string) hub.Edit {
 			return err
 		}
 		api := []byte("null")
-		if _, _, ok := h.locate(c.search("")); ok {
+		if _, _, ok := h.links.Locate(c.search(""), nil); ok {
 			api = hub.AppendJSONString(nil, base)
 		}
 		dl := hub.AppendJSONString(nil, base+cratePrefix+markCrate+"/"+markVersion+"/"+markChecksum)
