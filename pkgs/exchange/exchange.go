@@ -96,6 +96,10 @@ type Request struct {
 	// something fetched there comes from there. "" is all of them.
 	Only string
 
+	// Member is the one of the hub's members that is asked, where it has some with
+	// different content. "" is all of them, in order.
+	Member string
+
 	// Validate is the stored entry that a conditional request asks about, nil
 	// for a plain one. Upstream derives the precondition fields from it, and
 	// believes a 304 only as far as it speaks of this entry.

@@ -11,6 +11,10 @@
 // generations, for those whose indexes are only right together (generation.go is
 // what clients see, gate.go and companion.go what the cache is given, memory.go
 // what is remembered between them, recall.go what of it outlives the process).
+//
+// The upstreams of a hub may be members with different content: member.go is what
+// a hub says of its packages so that members may be asked in order, their indexes
+// made one, and private names kept from all others.
 package hub
 
 import (
@@ -81,6 +85,10 @@ type Options struct {
 	// Spool makes a temporary file without a name, where the store is; the caller
 	// closes it. Nil: there are none.
 	Spool func() (*os.File, error)
+
+	// Members are the upstreams' groups of different content; nil: all are mirrors of
+	// the same.
+	Members *Members
 
 	// Learned are second hosts that the hub's indexes may teach; nil: none.
 	Learned *Learned

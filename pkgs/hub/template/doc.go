@@ -66,6 +66,20 @@
 // what it refuses is an [*exchange.Error] of 502, as the mirror's fault.
 // [hub.Options.Stored] is what the cache has, for a comparison.
 //
+// Members are upstreams of one hub with different content (upstream[].member): an
+// operator's own repository beside a public one. A type need not know of them: they
+// are asked in order, and names that are private to one (upstream[].private) are
+// paths, and what Request.Package says, so let Parse set that wherever a path names
+// a package, for files of second hosts too. A type with a spelling of its own for
+// names gets a line in the table spellings of server_members.go. With
+// [hub.Indexer], which is one method, what a private member has under a name is
+// nobody else's: Index makes the request that tells whether a member has the
+// package. With [hub.Merger] the indexes of several members become one: Merge
+// writes it, the first member's versions before the others'. What else carries
+// names upstream, a search or the body of a POST, asks [hub.Members.Owned] first.
+// Where to ask is known only from other content, and differs between members
+// (cargo): Request.Member is the one to ask.
+//
 // Then make it known: a line in the table hubs of server_hubs.go; its name in the tag
 // hub of those options of HubOptions (config_hubs.go) that it reads, and beside them
 // in config.yaml, where a test looks for it, and in the README's table.
