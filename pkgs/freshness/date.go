@@ -5,35 +5,45 @@ import (
 	"time"
 )
 
-// The three forms of HTTP dates, and the place of what is compared letter by letter in them.
+// The three forms of HTTP dates.
 const (
 	imfFixdate = "Mon, 02 Jan 2006 15:04:05 GMT"
 	rfc850     = "Monday, 02-Jan-06 15:04:05 GMT"
 	asctime    = "Mon Jan _2 15:04:05 2006"
 )
 
-// ParseDate reads an HTTP date in any of the three forms (RFC 9110 §5.6.7),
-// letter by letter, for a recipient whose clock says now. What names another
-// zone than GMT, or is written otherwise, is no date. The day of the week need
-// not be that of the date.
+// ParseDate reads an HTTP date in any of the three forms (RFC 9110 §5.6.7), for a
+// recipient whose clock says now. Letter case does not count, as caches should have
+// it (RFC 9111 §4.2); every other letter does: what names another zone than GMT, or
+// is written otherwise, is no date. The day of the week need not be that of the date.
 func ParseDate(s string, now time.Time) (t time.Time, ok bool) {
+	zoned := s
+	if at := len(s) - len("GMT"); at >= 0 && strings.EqualFold(s[at:], "GMT") {
+		zoned = s[:at] + "GMT" // names of days and months time.Parse knows in any case
+	}
 	for _, layout := range [...]string{imfFixdate, rfc850, asctime} {
-		t, err := time.Parse(layout, s)
+		t, err := time.Parse(layout, zoned)
 		if err != nil {
 			continue
 		}
 		if layout == rfc850 {
 			t = century(t, now)
 		}
-		// time.Parse forgives letter case and missing zeros.
-		if _, date, ok := strings.Cut(t.Format(layout), " "); ok && strings.HasSuffix(s, " "+date) && weekday(s, layout) {
+		// time.Parse forgives missing zeros.
+		if _, date, ok := strings.Cut(t.Format(layout), " "); ok && endsIn(s, " "+date) && weekday(s, layout) {
 			return t, true
 		}
-		if layout == asctime && strings.HasSuffix(s, t.Format(" Jan 02 15:04:05 2006")) && weekday(s, layout) {
+		if layout == asctime && endsIn(s, t.Format(" Jan 02 15:04:05 2006")) && weekday(s, layout) {
 			return t, true
 		}
 	}
 	return time.Time{}, false
+}
+
+// endsIn is [strings.HasSuffix] for any letter case.
+func endsIn(s, suffix string) bool {
+	at := len(s) - len(suffix)
+	return at >= 0 && strings.EqualFold(s[at:], suffix)
 }
 
 // century puts a year of two digits where it is at most 50 years ahead.
@@ -45,7 +55,7 @@ func century(t, now time.Time) time.Time {
 	return time.Date(year, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
 }
 
-// weekday says whether s begins with the name of a day as the layout spells it.
+// weekday says whether s begins with the name of a day as long as the layout has it.
 func weekday(s, layout string) bool {
 	name, _, _ := strings.Cut(s, " ")
 	name, comma := strings.CutSuffix(name, ",")
@@ -57,7 +67,7 @@ func weekday(s, layout string) bool {
 		if layout != rfc850 {
 			want = want[:3]
 		}
-		if name == want {
+		if strings.EqualFold(name, want) {
 			return true
 		}
 	}
