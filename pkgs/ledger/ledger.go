@@ -122,6 +122,15 @@ func (l *Ledger) Close() error {
 	return l.ring.close()
 }
 
+// Pause writes what there is and leaves the file to another process from then on,
+// or goes on with it. A ledger that is paused still knows what it knew, as long as
+// the other does not overwrite it, and little of what it is taught.
+func (l *Ledger) Pause(paused bool) {
+	if l != nil {
+		l.ring.pause(paused)
+	}
+}
+
 // Teach remembers f. Digests are those that [exchange.ParseDigest] knows, and
 // apk1 and apk2 (package hub/apk); others are none. SHA-2 counts; a lesser fact (SHA-1 or MD5, or a size alone) is taken
 // only if there is no better one, or one of another size (PROTOCOLS 0.16).

@@ -11,6 +11,7 @@ import (
 const (
 	patience    = time.Second // that a reader has to come to the end
 	lessonFacts = 256         // that are handed on at once
+	lessonText  = 32 << 10    // bytes of their paths and digests, about
 	maxWaiting  = 32 << 20    // bytes of facts that wait for the end of their index, of all lessons
 )
 
@@ -18,15 +19,22 @@ const (
 // so that it is read once. Its methods are for one goroutine. A nil one is
 // taught nothing.
 type Lesson struct {
-	batch   []taught
-	batches chan []taught // to the run; nil is the end of an index that was read whole
+	batch   *batch        // being filled; nil: none
+	batches chan *batch   // to the run; nil is the end of an index that was read whole
 	over    chan struct{} // closed when the run does not listen any more
 	failed  chan struct{} // closed when the reader did not come to the end
 }
 
+// A batch is facts on their way to the ledger. They are handed on as they are
+// spelled: what it costs to read them is not on the way of the index.
+type batch struct {
+	text  []byte // path and digest of each, one behind the other
+	facts []taught
+}
+
 type taught struct {
-	path string
-	fact exchange.Fact
+	path, digest int // where they end in text
+	size         int64
 }
 
 // Lesson is [Ledger.Learn] for who is about to read the index anyway: the facts
@@ -40,7 +48,7 @@ func (l *Ledger) Lesson(next exchange.Source, req *exchange.Request, entry *exch
 		return nil
 	}
 	s := &Lesson{
-		batches: make(chan []taught, 4),
+		batches: make(chan *batch, 4),
 		over:    make(chan struct{}),
 		failed:  make(chan struct{}),
 	}
@@ -53,13 +61,42 @@ func (l *Ledger) Lesson(next exchange.Source, req *exchange.Request, entry *exch
 // Teach remembers f of path, as the function does that [Ledger.Learn] hands to
 // parse. It waits while the ledger is far behind.
 func (s *Lesson) Teach(path string, f exchange.Fact) {
+	if b := s.next(); b != nil {
+		b.text = append(b.text, path...)
+		at := len(b.text)
+		b.text = append(b.text, f.Digest...)
+		s.add(taught{at, len(b.text), f.Size})
+	}
+}
+
+// TeachBytes is Teach of the path that suffix is behind path, and of the digest
+// that an algorithm and its sum in hexadecimal spell; none without an algorithm.
+// It keeps neither, and checks neither: what is no digest teaches nothing.
+func (s *Lesson) TeachBytes(path []byte, suffix string, size int64, algorithm string, sum []byte) {
+	if b := s.next(); b != nil {
+		b.text = append(append(b.text, path...), suffix...)
+		at := len(b.text)
+		if algorithm != "" {
+			b.text = append(append(append(b.text, algorithm...), ':'), sum...)
+		}
+		s.add(taught{at, len(b.text), size})
+	}
+}
+
+// next is the batch for the next fact; nil if nobody is taught.
+func (s *Lesson) next() *batch {
 	if s == nil {
-		return
+		return nil
 	}
 	if s.batch == nil {
-		s.batch = make([]taught, 0, lessonFacts)
+		s.batch = &batch{make([]byte, 0, lessonText), make([]taught, 0, lessonFacts)}
 	}
-	if s.batch = append(s.batch, taught{path, f}); len(s.batch) == lessonFacts {
+	return s.batch
+}
+
+func (s *Lesson) add(t taught) {
+	s.batch.facts = append(s.batch.facts, t)
+	if len(s.batch.facts) == lessonFacts {
 		s.send()
 	}
 }
@@ -69,7 +106,7 @@ func (s *Lesson) send() {
 	case s.batches <- s.batch:
 		s.batch = nil
 	case <-s.over:
-		s.batch = s.batch[:0]
+		s.batch.text, s.batch.facts = s.batch.text[:0], s.batch.facts[:0]
 	}
 }
 
@@ -83,7 +120,7 @@ func (s *Lesson) End(err error) {
 		close(s.failed)
 		return
 	}
-	if len(s.batch) > 0 {
+	if s.batch != nil && len(s.batch.facts) > 0 {
 		s.send()
 	}
 	select {
@@ -99,7 +136,7 @@ func (l *Ledger) attend(s *Lesson, hub string) bool {
 	defer close(s.over)
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
-	var waiting [][]taught
+	var waiting []*batch
 	var held int64 // bytes of waiting
 	defer func() {
 		l.waiting.Add(-held)
@@ -114,8 +151,8 @@ func (l *Ledger) attend(s *Lesson, hub string) bool {
 				}
 				return l.ctx.Err() == nil
 			}
-			size := sizeOf(batch)
-			switch n += len(batch); {
+			size := batch.size()
+			switch n += len(batch.facts); {
 			case n > maxTeach:
 			case l.waiting.Add(size) <= maxWaiting:
 				waiting, held = append(waiting, batch), held+size
@@ -133,22 +170,22 @@ func (l *Ledger) attend(s *Lesson, hub string) bool {
 	}
 }
 
-// sizeOf is what a batch takes of memory.
-func sizeOf(batch []taught) (size int64) {
-	for i := range batch {
-		size += int64(unsafe.Sizeof(batch[i])) + int64(len(batch[i].path)+len(batch[i].fact.Digest))
-	}
-	return size
+// size is what a batch takes of memory.
+func (b *batch) size() int64 {
+	return int64(cap(b.text)) + int64(cap(b.facts))*int64(unsafe.Sizeof(taught{}))
 }
 
 // teachAll teaches a batch.
-func (l *Ledger) teachAll(hub string, batch []taught) {
+func (l *Ledger) teachAll(hub string, b *batch) {
 	var records [lessonFacts]record
-	n := 0
-	for _, t := range batch {
-		if len(t.path) <= maxPath {
+	text := string(b.text)
+	n, from := 0, 0
+	for _, t := range b.facts {
+		path, digest := text[from:t.path], text[t.path:t.digest]
+		if from = t.digest; len(path) <= maxPath {
+			f := exchange.Fact{Size: t.size, Digest: exchange.Digest(digest)}
 			var ok bool
-			if records[n], ok = newRecord(hashKey(exchange.Key{Hub: hub, Path: t.path}), t.fact); ok {
+			if records[n], ok = newRecord(hashKey(exchange.Key{Hub: hub, Path: path}), f); ok {
 				n++
 			}
 		}

@@ -39,6 +39,7 @@ type ring struct {
 	scratch []byte // of a segment; guarded by write, like all that follows
 	closed  bool
 	failing bool // the last write failed
+	paused  bool // the file is not written: another process has it
 
 	mu       sync.RWMutex
 	table    *table   // guarded by mu, like all that follows
@@ -221,9 +222,20 @@ func (r *ring) forget(place int) {
 func (r *ring) flush() {
 	r.write.Lock()
 	defer r.write.Unlock()
-	if !r.closed {
+	if !r.closed && !r.paused {
 		r.flushLocked()
 	}
+}
+
+// pause ends writing behind what is pending, or goes on with it. What is put
+// meanwhile is known until its segment is full.
+func (r *ring) pause(paused bool) {
+	r.write.Lock()
+	defer r.write.Unlock()
+	if !r.closed && !r.paused {
+		r.flushLocked()
+	}
+	r.paused = paused
 }
 
 // flushLocked is flush for who holds write. What cannot be written is lost.
@@ -231,7 +243,10 @@ func (r *ring) flushLocked() {
 	if len(r.pending) == 0 {
 		return
 	}
-	_, err := r.file.WriteAt(r.pending, r.start)
+	var err error
+	if !r.paused {
+		_, err = r.file.WriteAt(r.pending, r.start)
+	}
 	if err != nil && !r.failing {
 		r.log.Warn("ledger is not written", "err", err)
 	}

@@ -18,6 +18,7 @@
 package disk
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -59,6 +60,11 @@ type Options struct {
 	Log *slog.Logger     // nil discards
 	Now func() time.Time // of access times; nil is time.Now
 
+	// Ceded is the lock of another process's store in the same directory, which that
+	// process has ceded ([Store.Cede]); the store takes it over. One that is another
+	// directory's is closed, and counts for nothing. nil: there is none.
+	Ceded *os.File
+
 	// DisableXattr writes sidecars even where there are extended attributes.
 	DisableXattr bool
 }
@@ -91,12 +97,16 @@ type Store struct {
 	evictor *evictor
 	syncer  *syncer
 
-	state    state // owned by Open, then by syncGroups, then by Close
-	unsynced bool  // owned likewise; a group failed
+	owning      sync.Mutex  // held while it is decided, or used, who writes the state; before other locks
+	state       state       // guarded by owning
+	unsynced    bool        // guarded by owning; a group failed
+	predecessor bool        // guarded by owning; the process that ceded the store has not ended
+	ceded       atomic.Bool // changed under owning; another process has the store, too: see cede.go
 
 	evictions, damaged atomic.Int64
 	scanned            atomic.Bool
 
+	tag    string // of the names of our temporary files; never changes
 	seed   maphash.Seed
 	places [256]sync.Mutex // one holds a place while its file changes; never two at once
 
@@ -135,6 +145,7 @@ func Open(o Options) (*Store, error) {
 		dir: dir, pattern: o.TemporaryPattern, strict: o.Strict, change: o.Changing, log: o.Log, now: o.Now, opened: time.Now(),
 		index: newIndex(o.Now()), evictor: newEvictor(), syncer: newSyncer(),
 		parts: parts{all: map[exchange.Key]*partRecord{}},
+		tag:   rand.Text()[:tagLength],
 		seed:  maphash.MakeSeed(), closing: make(chan struct{}),
 	}
 	s.noXattr.Store(o.DisableXattr)
@@ -162,6 +173,9 @@ func (s *Store) open(o Options) (err error) {
 		if err := s.root.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
+	}
+	if o.Ceded != nil && !s.inherit(o.Ceded) {
+		o.Ceded.Close()
 	}
 	if err := s.acquire(); err != nil {
 		return err

@@ -100,11 +100,24 @@ func (s *Store) createTemp() (name string, file *os.File, err error) {
 
 // tempName is a fresh name by the pattern.
 func (s *Store) tempName() string {
-	before, after := s.pattern, ""
+	after := ""
 	if i := strings.LastIndexByte(s.pattern, '*'); i >= 0 {
-		before, after = s.pattern[:i], s.pattern[i+1:]
+		after = s.pattern[i+1:]
 	}
-	return tempDir + "/" + before + rand.Text()[:16] + after
+	return s.tempStart() + rand.Text()[:16-tagLength] + after
+}
+
+// tagLength is how much of what is random in the name of a temporary file is the
+// process's own.
+const tagLength = 5
+
+// tempStart is what all names that this process gives to temporary files begin with.
+func (s *Store) tempStart() string {
+	before := s.pattern
+	if i := strings.LastIndexByte(s.pattern, '*'); i >= 0 {
+		before = s.pattern[:i]
+	}
+	return tempDir + "/" + before + s.tag
 }
 
 // writePiece is how much is written at once. From 128 KiB on Linux takes folios

@@ -81,6 +81,9 @@ func (s *Store) reserve(n int64) error {
 	if s.space.take(n) {
 		return nil
 	}
+	if s.ceded.Load() {
+		return store.ErrFull
+	}
 	wait := patience
 	if !s.scanned.Load() {
 		wait /= 10 // nothing is evicted before everything is counted
@@ -165,7 +168,7 @@ func (s *Store) maintain() {
 // access times from the index, and walks the tree for what is older. Nobody waits
 // for the walk but drafts that found no room. It returns how many entries went.
 func (s *Store) evict() (evicted int) {
-	if s.lack(0) <= 0 && s.space.short(0, highWater) <= 0 {
+	if s.ceded.Load() || s.lack(0) <= 0 && s.space.short(0, highWater) <= 0 {
 		return 0
 	}
 	evicted = s.dropParts()
@@ -207,7 +210,7 @@ func (s *Store) evict() (evicted int) {
 func (s *Store) evictFile(name, at string, st stat, limit int64) bool {
 	mu := s.place(name)
 	mu.Lock()
-	removed := s.index.older(name, limit) && s.removeLocked(name, at, st)
+	removed := !s.ceded.Load() && s.index.older(name, limit) && s.removeLocked(name, at, st)
 	mu.Unlock()
 	if removed {
 		s.evictions.Add(1)

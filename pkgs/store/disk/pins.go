@@ -53,6 +53,12 @@ func (s *Store) setPin(key exchange.Key, pinned bool) error {
 	}
 	s.pins.changing.Lock()
 	defer s.pins.changing.Unlock()
+	if s.ceded.Load() { // they are another process's
+		if pinned {
+			return errCeded
+		}
+		return nil
+	}
 	all := s.Pins()
 	i, has := slices.BinarySearchFunc(all, key, compareKeys)
 	switch {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,9 @@ const lockName = metaDir + "/lock"
 
 // acquire makes us the only process in the directory.
 func (s *Store) acquire() error {
+	if s.lock != nil {
+		return s.signLock()
+	}
 	file, err := s.root.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
@@ -36,26 +40,27 @@ func (s *Store) acquire() error {
 		return fmt.Errorf("%s is in use by another cache-proxy (pid %s)", s.dir, bytes.TrimSpace(b))
 	}
 	s.lock = file
-	if err := file.Truncate(0); err != nil {
+	return s.signLock()
+}
+
+// signLock says in the lock whose it is.
+func (s *Store) signLock() error {
+	if err := s.lock.Truncate(0); err != nil {
 		return err
 	}
-	_, err = file.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+	_, err := s.lock.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
 	return err
 }
 
 // recover clears what the last run left in the middle, but for what can be gone
 // on with, and learns how it ended. It touches no content.
 func (s *Store) recover() error {
-	entries, err := fs.ReadDir(s.root.FS(), tempDir)
-	if err != nil {
-		return err
-	}
-	stays := s.recoverParts(entries)
-	for _, entry := range entries {
-		if stays[entry.Name()] {
-			continue
+	if !s.predecessor {
+		entries, err := fs.ReadDir(s.root.FS(), tempDir)
+		if err != nil {
+			return err
 		}
-		if err := s.root.RemoveAll(tempDir + "/" + entry.Name()); err != nil {
+		if err := s.clearTemp(entries); err != nil {
 			return err
 		}
 	}
@@ -69,11 +74,34 @@ func (s *Store) recover() error {
 	if err == nil && b == nil {
 		b = []byte{}
 	}
+	if s.predecessor {
+		// The run before goes on: nothing of it is lost, and nothing of it is known to
+		// be on disk that it has not said.
+		if s.state, err = decodeState(b); err == nil {
+			s.windows = slices.Clone(s.state.Suspect)
+			s.state.Clean = false
+			return s.writeState()
+		}
+	}
 	s.state = nextState(b, time.Now())
-	s.windows = s.state.Suspect
+	s.windows = slices.Clone(s.state.Suspect)
 	s.state.Synced = s.state.Synced.Add(-clockSlack)
-	s.state.Clean = s.strict // strict leaves nothing to prove, however it stops
+	s.state.Clean = s.strict && !s.predecessor // strict leaves nothing to prove, however it stops
 	return s.writeState()
+}
+
+// clearTemp removes temporary files, but for what can be gone on with.
+func (s *Store) clearTemp(entries []fs.DirEntry) error {
+	stays := s.recoverParts(entries)
+	for _, entry := range entries {
+		if stays[entry.Name()] {
+			continue
+		}
+		if err := s.root.RemoveAll(tempDir + "/" + entry.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prove decides about an entry that changed shortly before an unclean stop: its

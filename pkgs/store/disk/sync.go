@@ -56,6 +56,14 @@ func (y *syncer) mark(names ...string) {
 	}
 }
 
+// markAll asks for everything to be synced, where that can be done at once.
+func (y *syncer) markAll() {
+	y.mu.Lock()
+	y.many = canSyncFileSystem
+	y.mu.Unlock()
+	y.mark("")
+}
+
 func (y *syncer) take() (files map[string]struct{}, many, dirty bool) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
@@ -89,17 +97,25 @@ func (s *Store) syncGroups() {
 // syncGroup syncs what was marked, then records the moment before it began.
 func (s *Store) syncGroup(clean bool) error {
 	moment := time.Now().Add(-clockSlack)
+	s.owning.Lock()
+	shared := s.predecessor // what that commits is not ours to sync before it has ended
 	files, many, dirty := s.syncer.take()
+	s.owning.Unlock()
 	if !dirty && !clean {
 		return nil
 	}
 	err := s.syncMarked(files, many)
+	s.owning.Lock()
+	defer s.owning.Unlock()
 	if err != nil {
 		s.unsynced = true
 	}
+	if s.ceded.Load() {
+		return err // the state is another process's
+	}
 	// What did not reach the disk once is in doubt until the next start, however
 	// well later groups do.
-	if !s.unsynced {
+	if !s.unsynced && !shared {
 		s.state.Clean, s.state.Synced = clean || s.strict, moment
 	}
 	return errors.Join(err, s.writeState())
@@ -207,7 +223,8 @@ func (s *Store) suspect(ctime time.Time) bool {
 	return false
 }
 
-// writeState makes the state durable. Only one goroutine calls it at a time.
+// writeState makes the state durable. Callers hold owning, or nobody knows the
+// store yet.
 func (s *Store) writeState() error {
 	temp, file, err := s.createTemp()
 	if err != nil {
