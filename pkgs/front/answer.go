@@ -10,7 +10,7 @@ import (
 )
 
 // copied is up to where a body is copied behind its head, to leave in one write.
-const copied = 16 << 10
+const copied = 4 << 10
 
 // A draft is where an answer is made.
 type draft struct {
@@ -120,39 +120,40 @@ func (c *conn) answer(b []byte) (bool, error) {
 // send writes head and body, the deadline being set. A client has the write timeout for each piece that
 // one of the minimum rate would take in that time.
 func (c *conn) send(o *TableOptions, head, body []byte) error {
-	if len(body) == 0 {
-		if c.files {
-			if c.pusher == nil {
-				c.pusher = newPusher(c.Conn)
-			}
-			if c.pusher != nil {
-				return c.pusher.push(head)
-			}
-		}
-		_, err := c.Conn.Write(head)
-		return err
-	}
 	piece := len(body)
 	if o.WriteTimeout > 0 {
 		piece = int(min(max(float64(o.MinRate)*o.WriteTimeout.Seconds(), 4<<10), 64<<10))
 	}
 	first := min(piece, len(body))
-	c.pieces = [2][]byte{head, body[:first]}
-	c.vector = c.pieces[:]
-	if _, err := c.vector.WriteTo(c.Conn); err != nil {
+	if err := c.write(head, body[:first]); err != nil {
 		return err
 	}
 	for body = body[first:]; len(body) > 0; {
 		if o.WriteTimeout > 0 {
 			c.extend(o.WriteTimeout, time.Now())
 		}
-		n, err := c.Conn.Write(body[:min(piece, len(body))])
-		if err != nil {
+		first = min(piece, len(body))
+		if err := c.write(body[:first], nil); err != nil {
 			return err
 		}
-		body = body[n:]
+		body = body[first:]
 	}
 	return nil
+}
+
+// write writes head and body, which leave together.
+func (c *conn) write(head, body []byte) error {
+	if c.socket != nil {
+		return c.socket.push(head, body, 0)
+	}
+	if len(body) == 0 {
+		_, err := c.Conn.Write(head)
+		return err
+	}
+	c.pieces = [2][]byte{head, body}
+	c.vector = c.pieces[:]
+	_, err := c.vector.WriteTo(c.Conn)
+	return err
 }
 
 // extend moves the deadlines of the connection: that of writing is not before the

@@ -42,7 +42,7 @@ type conn struct {
 	work    atomic.Int32 // quiet, answering or closing
 	lane    uint32       // of tallies
 	client  string       // its address, once it was asked for
-	pusher  *pusher      // of small answers; nil: there was none
+	socket  *socket      // nil: the connection is read and written by its own methods
 	vector  net.Buffers  // of pieces
 	pieces  [2][]byte
 	writeBy time.Time // the deadline of writing; zero: net/http's
@@ -87,7 +87,9 @@ func (f *Front) wrap(c net.Conn, ended *atomic.Bool) net.Conn {
 	if secure, ok := c.(*tls.Conn); ok {
 		return &tlsConn{g, secure}
 	}
-	g.files = sends(c)
+	if g.files = sends(c); g.files {
+		g.socket = newSocket(c)
+	}
 	for inner := c; inner != nil; {
 		if file, ok := inner.(io.ReaderFrom); ok {
 			return &sendConn{g, file}
@@ -215,7 +217,7 @@ func (c *conn) readHead(p []byte) (int, error) {
 	c.head.mayConnect = c.front.options.Connect
 	if c.pos == len(c.buf) && len(p) >= 512 {
 		// The usual way: p has room for most heads, and they come in one piece.
-		n, err := c.Conn.Read(p)
+		n, err := c.receive(p)
 		if n == 0 {
 			return 0, err
 		}
@@ -238,6 +240,14 @@ func (c *conn) readHead(p []byte) (int, error) {
 		c.keep(p[:n])
 	}
 	return 0, c.gather(lim)
+}
+
+// receive is the Read of the connection, where a request is to come.
+func (c *conn) receive(p []byte) (int, error) {
+	if c.socket != nil {
+		return c.socket.Read(p)
+	}
+	return c.Conn.Read(p)
 }
 
 // begin notes that a head is handed out, and returns how much of what came behind

@@ -21,7 +21,8 @@ func (*conn) sendFile(*TableOptions, []byte, *descriptor, int64) error { return 
 
 func sends(net.Conn) bool { return false }
 
-type pusher struct{}
+type socket struct{}
 
-func newPusher(net.Conn) *pusher    { return nil }
-func (*pusher) push(b []byte) error { return errors.ErrUnsupported }
+func newSocket(net.Conn) *socket                        { return nil }
+func (*socket) Read([]byte) (int, error)                { return 0, errors.ErrUnsupported }
+func (*socket) push(head, body []byte, flags int) error { return errors.ErrUnsupported }
