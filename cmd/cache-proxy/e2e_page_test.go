@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slowly serves 1 MiB, a tenth of it at once and the rest when it may.
+// slowly serves slowSize bytes, a tenth of it at once and the rest when it may.
 type slowly struct {
 	once    sync.Once
 	release chan struct{}
@@ -37,17 +37,18 @@ func (s *slowly) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.files.ServeHTTP(w, r)
 		return
 	}
-	const size = 1 << 20
-	w.Header().Set("Content-Length", fmt.Sprint(size))
-	w.Write(make([]byte, size/10))
+	w.Header().Set("Content-Length", fmt.Sprint(slowSize))
+	w.Write(make([]byte, slowSize/10))
 	w.(http.Flusher).Flush()
 	select {
 	case <-s.release:
 	case <-r.Context().Done():
 		return
 	}
-	w.Write(make([]byte, size-size/10))
+	w.Write(make([]byte, slowSize-slowSize/10))
 }
+
+const slowSize = 128 << 10
 
 // testPage has a real browser look at the page for people, and use it.
 // PAGE_SHOTS is a folder for pictures of it.
@@ -64,15 +65,15 @@ func testPage(t *testing.T, p program) {
 	t.Cleanup(origin.Close)
 	late := newMirror(t, filepath.Join(dir, "files"))
 
-	const downloads = 60
+	const downloads = 1000
 	d := p.start(t, dir, fmt.Sprintf(`listen: 127.0.0.1:0
-upstream: [{server: %q, max-connections: 4000}]
 hubs:
 - {name: tree, upstream: [{server: %q, max-connections: 4000}]}
 - {name: pair, race: {mode: all}, upstream: [{server: %q, max-connections: 4000}, {server: %q}]}
-limits: {fills: {all: %d, per-client: %d}, upstream-idle-timeout: 10m, upstream-min-rate: 0, upstream-header-timeout: 30s, connections: 4000, connections-per-client: 4000}
+limits: {fills: {all: %[4]d, per-mirror: %[4]d, per-client: %[4]d}, upstream-idle-timeout: 10m, upstream-min-rate: 0, upstream-header-timeout: 30s, connections: 4000, connections-per-client: 4000}
 log: {access: false}
-`, origin.URL, origin.URL, origin.URL, late.url, 2*downloads, 2*downloads))
+`, origin.URL, origin.URL, late.url, 2*downloads))
+	guarded := p.start(t, t.TempDir(), everyType(origin.URL)+"admin: {listen: 127.0.0.1:0, token: correct-horse}\n")
 	for _, path := range []string{"/tree/pool/a.deb", "/tree/pool/b.deb", "/tree/pool/b.deb", "/pair/pool/a.deb", "/pair/pool/b.deb"} {
 		resp, _ := d.mustGet(path)
 		require.Equal(t, 200, resp.StatusCode, path)
@@ -99,7 +100,7 @@ log: {access: false}
 				clients.Go(func() { // ends with the download, or the test
 					defer resp.Body.Close()
 					n, err := io.Copy(io.Discard, resp.Body)
-					assert.True(t, ctx.Err() != nil || err == nil && n == 1<<20, "%d bytes, %v", n, err)
+					assert.True(t, ctx.Err() != nil || err == nil && n == slowSize, "%d bytes, %v", n, err)
 				})
 			}
 		})
@@ -110,11 +111,12 @@ log: {access: false}
 	close(numbers)
 	require.Eventually(t, func() bool {
 		_, text, err := get(ctx, http.DefaultClient, d.admin+"/api/v1/flights")
-		return err == nil && strings.Count(string(text), `"total": 1048576`) == downloads
+		return err == nil && strings.Count(string(text), fmt.Sprintf(`"total": %d`, slowSize)) == downloads
 	}, time.Minute, 100*time.Millisecond, "all are under way")
 
 	given, err := json.Marshal(map[string]string{
 		"modules": modules, "browser": browser, "open": d.admin, "control": origin.URL, "shots": os.Getenv("PAGE_SHOTS"),
+		"guarded": guarded.admin, "token": "correct-horse", "welcome": guarded.url + "/-/",
 	})
 	require.NoError(t, err)
 	cmd := exec.CommandContext(ctx, "node", filepath.Join("testdata", "page.mjs"), string(given))
@@ -123,6 +125,17 @@ log: {access: false}
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	t.Logf("%s", out)
+}
+
+// everyType is a configuration with a hub of each type, for the page that says how clients use them.
+func everyType(server string) string {
+	var b strings.Builder
+	b.WriteString("listen: 127.0.0.1:0\nhubs:\n")
+	for _, name := range []string{"debian apt", "fedora rpm", "alpine apk", "archlinux pacman", "pypi pypi", "npm npm", "go go", "cargo cargo", "maven maven", "docker oci", "tree files"} {
+		name, kind, _ := strings.Cut(name, " ")
+		fmt.Fprintf(&b, "- {name: %s, type: %s, upstream: [{server: %q}]}\n", name, kind, server)
+	}
+	return b.String()
 }
 
 // pageTools are a browser, and the folder of what drives it, which .ci/run makes.

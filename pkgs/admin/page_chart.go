@@ -11,6 +11,8 @@ type chart struct {
 	Since  time.Time
 	Span   time.Duration
 	Bars   []bar
+	Most   int64         // answers of the highest bar
+	Each   time.Duration // what a bar stands for
 	Spoken string
 	Rows   []row
 }
@@ -26,7 +28,7 @@ type row struct {
 
 const (
 	chartWidth, chartHeight = 720, 120
-	chartBars               = 72
+	chartBars               = 72 // at most: none is shorter than a minute
 )
 
 // newChart is nil if nothing has happened.
@@ -36,17 +38,18 @@ func newChart(points []Point, started, now time.Time) *chart {
 	}
 	span := min(max(now.Sub(started), 12*time.Minute), historyTime).Truncate(time.Minute) + time.Minute
 	c := &chart{Since: now.Add(-span), Span: span}
-	buckets := make([]Totals, chartBars)
+	buckets := make([]Totals, min(chartBars, int(span/time.Minute)))
 	var most int64
 	var all Totals
 	for _, p := range points {
-		i := int(float64(p.Minute.Sub(c.Since)) / float64(span) * chartBars)
-		i = min(max(i, 0), chartBars-1)
+		i := int(float64(p.Minute.Sub(c.Since)) / float64(span) * float64(len(buckets)))
+		i = min(max(i, 0), len(buckets)-1)
 		buckets[i] = buckets[i].plus(p.Totals)
 		most = max(most, buckets[i].Requests)
 		all = all.plus(p.Totals)
 	}
-	const wide = float64(chartWidth) / chartBars
+	c.Most, c.Each = most, span/time.Duration(len(buckets))
+	wide := float64(chartWidth) / float64(len(buckets))
 	for i, b := range buckets {
 		if b.Requests == 0 {
 			continue
@@ -54,14 +57,14 @@ func newChart(points []Point, started, now time.Time) *chart {
 		h := math.Max(float64(b.Requests)/float64(most)*chartHeight, 2)
 		hit := h * float64(b.Hits) / float64(b.Requests)
 		c.Bars = append(c.Bars, bar{
-			X: math.Round(float64(i)*wide*10) / 10, Width: wide - 2, Y: chartHeight - h, Height: h - hit,
-			HitY: chartHeight - hit, HitHeight: hit,
+			X: tenths(float64(i) * wide), Width: tenths(wide - 2), Y: tenths(chartHeight - h), Height: tenths(h - hit),
+			HitY: tenths(chartHeight - hit), HitHeight: tenths(hit),
 		})
 	}
 	part := span / 6
 	for i := range 6 {
 		one := row{From: c.Since.Add(time.Duration(i) * part)}
-		for _, b := range buckets[i*chartBars/6 : (i+1)*chartBars/6] {
+		for _, b := range buckets[i*len(buckets)/6 : (i+1)*len(buckets)/6] {
 			one.Totals = one.Totals.plus(b)
 		}
 		c.Rows = append(c.Rows, one)
@@ -69,3 +72,6 @@ func newChart(points []Point, started, now time.Time) *chart {
 	c.Spoken = fmt.Sprintf("In the last %s, %s of %s answers needed no download.", spanText(span), percentText(all.Hits, all.Requests), countText(all.Requests))
 	return c
 }
+
+// tenths is a length that a picture needs no more digits of.
+func tenths(v float64) float64 { return math.Round(v*10) / 10 }

@@ -2,6 +2,8 @@ package admin
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +48,29 @@ func TestSessions(t *testing.T) {
 	assert.Equal(t, 401, ask(h, "GET", "/mirrors", map[string]string{"Cookie": cookie + "AAAA"}).Code)
 	other := New(Options{Board: b, Token: "another"})
 	assert.Equal(t, 401, ask(other, "GET", "/mirrors", map[string]string{"Cookie": cookie}).Code, "the token is another one now")
+
+	form := func(path, body string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("POST", path, strings.NewReader(body))
+		r.Host = "127.0.0.1:8882"
+		r.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Origin": {"http://127.0.0.1:8882"}, "Cookie": {cookie}}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	w = form(loginPath, "token=wrong")
+	assert.Equal(t, 403, w.Code)
+	assert.Contains(t, w.Body.String(), "That is not the token.")
+	assert.Empty(t, w.Header()["Set-Cookie"])
+	w = form(loginPath, "token=correct+horse")
+	assert.Equal(t, 303, w.Code)
+	given := w.Result().Cookies()[0]
+	assert.True(t, given.HttpOnly)
+	assert.Equal(t, http.SameSiteStrictMode, given.SameSite)
+	assert.Equal(t, 200, ask(h, "GET", "/mirrors", map[string]string{"Cookie": given.Name + "=" + given.Value}).Code)
+	w = form(logoutPath, "")
+	assert.Equal(t, 303, w.Code)
+	assert.Negative(t, w.Result().Cookies()[0].MaxAge, "the browser forgets it")
+
 	now = now.Add(sessionTime)
 	assert.Equal(t, 401, ask(h, "GET", "/mirrors", map[string]string{"Cookie": cookie}).Code, "it has ended")
 }

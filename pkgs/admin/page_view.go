@@ -15,8 +15,9 @@ import (
 
 // Bounds of what a browser is given, however much there is.
 const (
-	maxFlights = 100
-	maxRaces   = 20
+	maxFlights   = 100
+	maxRaces     = 20
+	maxRacesHere = 6 // on the first page
 )
 
 // functions are what templates say numbers with.
@@ -24,9 +25,11 @@ var functions = template.FuncMap{
 	"bytes":   sizeText,
 	"rate":    func(n float64) string { return sizeText(int64(n)) + "/s" },
 	"count":   countText,
+	"objects": objectsText,
 	"percent": percentText,
 	"span":    spanText,
 	"clock":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"hour":    func(t time.Time) string { return t.UTC().Format("15:04:05 UTC") },
 	"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"query":   queryText,
 	"dict":    dict,
@@ -54,14 +57,25 @@ func countText(n any) string {
 	return s
 }
 
+// objectsText is so many objects.
+func objectsText(n int64) string {
+	if n == 1 {
+		return "1 object"
+	}
+	return countText(n) + " objects"
+}
+
 // percentText is a share of whole; a dash if there is no whole.
 func percentText(part, whole int64) string {
 	if whole <= 0 {
 		return "–"
 	}
 	v := 100 * float64(part) / float64(whole)
-	if v > 99.9 && part < whole { // 100 % is said of nothing less
+	switch {
+	case v > 99.9 && part < whole: // 100 % is said of nothing less
 		v = 99.9
+	case 0 < v && v < 0.1: // nor 0 % of something
+		return "<\u00a00.1\u00a0%"
 	}
 	return fmt.Sprintf("%.3g\u00a0%%", v)
 }
@@ -138,7 +152,7 @@ type flight struct {
 
 func (p *pages) overview(r *http.Request) (any, error) {
 	now := p.Now()
-	v := &overview{Overview: p.Overview(), Now: now, Q: r.URL.Query().Get("q"), Races: p.races()}
+	v := &overview{Overview: p.Overview(), Now: now, Q: r.URL.Query().Get("q"), Races: p.races(maxRacesHere)}
 	for _, h := range v.Hubs {
 		v.Total = v.Total.plus(h.Totals)
 	}
@@ -167,9 +181,9 @@ func (p *pages) overview(r *http.Request) (any, error) {
 	return v, nil
 }
 
-func (p *pages) races() []Race {
+func (p *pages) races(most int) []Race {
 	all := p.Races()
-	return all[:min(len(all), maxRaces)]
+	return all[:min(len(all), most)]
 }
 
 // matches reports whether all words of q are in any of texts.
@@ -189,7 +203,7 @@ func (p *pages) mirrors(*http.Request) (any, error) {
 		Now     time.Time
 		Leagues []league
 		Races   []Race
-	}{Now: p.Now(), Races: p.races()}
+	}{Now: p.Now(), Races: p.races(maxRaces)}
 	for _, l := range p.Leagues() {
 		one := league{League: l}
 		for _, m := range l.Mirrors {
