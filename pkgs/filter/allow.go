@@ -15,12 +15,16 @@ type allowDenyOptions struct {
 	Allow   []Pattern `yaml:"allow,single"` // none: everything that is not denied
 	Deny    []Pattern `yaml:"deny,single"`  // goes before allow
 	Message string    `yaml:"message"`      // what a client reads; '': what was denied
+	Status  int       `yaml:"status"`       // of a refusal, 400 to 499; with 404 clients look for a package elsewhere
 }
 
 // Check implements [Checker].
 func (o *allowDenyOptions) Check(reject func(path, format string, args ...any)) {
 	if len(o.Allow)+len(o.Deny) == 0 {
 		reject("", "denies nothing: neither allow nor deny")
+	}
+	if o.Status < 400 || o.Status > 499 {
+		reject("status", "%d is no status from 400 to 499", o.Status)
 	}
 }
 
@@ -29,7 +33,7 @@ func (o *allowDenyOptions) Check(reject func(path, format string, args ...any)) 
 // denied are not shown. What is no package's, as far as the hub knows, passes.
 func AllowDeny() Kind {
 	return Define("says which packages and versions are served", []Result{{Name: "denied"}},
-		allowDenyOptions{}, func(o allowDenyOptions, _ Env) (Filter, error) {
+		allowDenyOptions{Status: http.StatusForbidden}, func(o allowDenyOptions, _ Env) (Filter, error) {
 			return &allowDeny{o, fmt.Sprint("allowdeny ", o.Allow, o.Deny)}, nil
 		})
 }
@@ -61,7 +65,7 @@ func (a *allowDeny) Handle(_ context.Context, x *Exchange) string {
 		if message == "" {
 			message = strings.TrimSuffix(name+"@"+version, "@") + " is not served here"
 		}
-		x.Refuse(&exchange.Error{Status: http.StatusForbidden, Message: message, Reason: "denied"})
+		x.Refuse(&exchange.Error{Status: a.allowDenyOptions.Status, Message: message, Reason: "denied"})
 		return "denied"
 	case !file && (len(deny) > 0 || len(allow) > 0 && !one(allow, "")):
 		x.Sift(&exchange.Sieve{Rules: a.rules, Shows: func(version string, _ time.Time) bool { return a.admits(deny, allow, version) }})

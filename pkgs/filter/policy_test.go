@@ -76,6 +76,10 @@ func TestAllowDeny(t *testing.T) {
 	f = makeFilter(t, AllowDeny(), newClock(), func(o *allowDenyOptions) { o.Deny, o.Message = patterns(t, "x"), "no" })
 	_, x = handle(f, npm, request("x", "1"))
 	assert.Equal(t, "no", asError(x.err).Message)
+
+	f = makeFilter(t, AllowDeny(), newClock(), func(o *allowDenyOptions) { o.Deny, o.Status = patterns(t, "x"), 404 })
+	_, x = handle(f, npm, request("x", "1"))
+	assert.Equal(t, 404, x.Status())
 }
 
 func TestCooldown(t *testing.T) {
