@@ -23,6 +23,7 @@ import (
 	httphub "git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/http"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/maven"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/npm"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/nuget"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/oci"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pypi"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
@@ -44,6 +45,7 @@ var hubs = map[HubType]module{
 	"cargo":  {"Rust crates by a sparse index", 5 * time.Minute, newCargo},
 	HubOCI:   {"container registries", oci.TagTTL, newOCI},
 	"npm":    {"npm registries", 5 * time.Minute, newNPM},
+	"nuget":  {"NuGet feeds of version 3", 5 * time.Minute, newNuGet},
 	"pypi":   {"Python package indexes", 10 * time.Minute, newPyPI},
 	"go":     {"Go modules and checksum databases", 5 * time.Minute, newGo},
 	"apt":    {"Debian-style repositories", 5 * time.Minute, newApt},
@@ -81,6 +83,10 @@ func newOCI(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 }
 
 func newNPM(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return npm.New(o, l) }
+
+func newNuGet(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return nuget.New(o), nil
+}
 
 func newPyPI(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return pypi.New(o, l) }
 

@@ -48,6 +48,7 @@ func TestE2E(t *testing.T) {
 		{"oci clients", testOCIClients},
 		{"cargo", testCargo},
 		{"maven", testMaven},
+		{"nuget", testNuGet},
 		{"nginx", testNginx},
 		{"setup", testSetupScript},
 		{"forward", testForward},

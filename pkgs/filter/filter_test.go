@@ -350,7 +350,7 @@ func TestPatterns(t *testing.T) {
 			assert.Equal(t, tt.pattern, p.String())
 		})
 	}
-	for _, bad := range []string{"", "pkg:npm", "pkg:npm/", "pkg:nuget/x", "pkg:npm/x@", "pkg:npm/x?a=b", "pkg:npm/x#y", "pkg:npm/%zz", "pkg:npm/x@%z"} {
+	for _, bad := range []string{"", "pkg:npm", "pkg:npm/", "pkg:nosuch/x", "pkg:npm/x@", "pkg:npm/x?a=b", "pkg:npm/x#y", "pkg:npm/%zz", "pkg:npm/x@%z"} {
 		assert.Error(t, new(Pattern).UnmarshalText([]byte(bad)), bad)
 	}
 }
