@@ -52,6 +52,8 @@ var hubs = map[HubType]module{
 	"rpm":    {"RPM repositories", 5 * time.Minute, newRPM},
 	"apk":    {"Alpine's repositories", 5 * time.Minute, newApk},
 	"pacman": {"pacman's repositories", 5 * time.Minute, newPacman},
+
+	"composer": {"Composer repositories of PHP packages", 5 * time.Minute, newComposer},
 }
 
 // defaultHub is the name of the hub that the configuration's first sections

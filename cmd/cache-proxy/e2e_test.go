@@ -47,6 +47,7 @@ func TestE2E(t *testing.T) {
 		{"oci", testOCI},
 		{"oci clients", testOCIClients},
 		{"cargo", testCargo},
+		{"composer", testComposer},
 		{"maven", testMaven},
 		{"nuget", testNuGet},
 		{"nginx", testNginx},

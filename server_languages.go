@@ -1,0 +1,13 @@
+package cacheproxy
+
+import (
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/composer"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
+)
+
+// Further hubs of languages, and of what is deployed.
+
+func newComposer(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return composer.New(o, l), nil
+}
