@@ -43,7 +43,7 @@ func TestPurge(t *testing.T) {
 			}
 			status, out, stderr := s.run("purge", "/tools/go/go1.tgz")
 			require.Equal(t, exitOK, status, stderr)
-			assert.Equal(t, "1 objects, 4 B\n", out)
+			assert.Equal(t, "1 object, 4 B\n", out)
 			status, out, stderr = s.run("purge", "--json", "--prefix", "default:/debian/d")
 			require.Equal(t, exitOK, status, stderr)
 			assert.JSONEq(t, `{"objects": 1, "bytes": 7}`, out)
@@ -92,6 +92,44 @@ func TestWhy(t *testing.T) {
 	assert.Contains(t, found, reason{"class", "no policy has it: fresh for cache.timeout, 1h"})
 	status, _, _ = s.run("why", "nobody:/x")
 	assert.Equal(t, exitUsage, status)
+}
+
+// TestWhyReads: what clients ask for is read as the hub reads it.
+func TestWhyReads(t *testing.T) {
+	s := filled(t)
+	s.config = write(t, "storage: {local: {path: '"+s.data+"', max-size: 0, min-free: 0}}\nadmin: {listen: 127.0.0.1:1}\n"+`hubs:
+- {name: pypi, type: pypi, upstream: [{server: 'http://127.0.0.1:1'}]}
+- {name: docker, type: oci, options: {library: true, default: true}, upstream: [{server: 'http://127.0.0.1:1'}]}
+`)
+	const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	for _, c := range []struct {
+		name, arg string
+		want      []reason
+	}{
+		{"a project", "http://cache.lan:8881/pypi/simple/My.Name/", []reason{{"key", "pypi:/simple/my-name/ (hub of type pypi at /pypi, race.mode adaptive)"}, {"package", "my-name"}}},
+		{"an image", "/v2/alpine/manifests/3", []reason{{"key", "docker:/v2/library/alpine/manifests/3 (hub of type oci at /docker, race.mode adaptive)"}, {"package", "library/alpine 3"}}},
+		{"a blob", "/v2/docker/a/b/blobs/" + digest, []reason{{"digest", digest + ", by the URL itself"}}},
+		{"what the protocol has not", "/pypi/none/x", []reason{{"key", "pypi:/none/x (hub of type pypi at /pypi, race.mode adaptive)"}}},
+		{"a key", "pypi:/simple/my-name/", []reason{{"key", "pypi:/simple/my-name/ (hub of type pypi at /pypi, race.mode adaptive)"}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, out, stderr := s.run("why", "--json", "--server", "http://127.0.0.1:1", c.arg)
+			require.Equal(t, exitOK, status, stderr)
+			var found []reason
+			require.NoError(t, json.Unmarshal([]byte(out), &found))
+			assert.Subset(t, found, c.want)
+		})
+	}
+	status, out, _ := s.run("why", "--server", "http://127.0.0.1:1", "/pypi/none/x")
+	assert.Equal(t, exitOK, status)
+	assert.Regexp(t, `(?m)^key +none: hub pypi: /none/x: `, out)
+	status, _, stderr := s.run("why", "/nobody/x")
+	assert.Equal(t, exitUsage, status)
+	assert.Contains(t, stderr, "no hub serves /nobody/x")
+
+	status, out, stderr = s.run("purge", "/pypi/simple/My.Name/")
+	assert.Equal(t, exitOK, status, stderr)
+	assert.Equal(t, "0 objects, 0 B\n", out)
 }
 
 func TestOutcome(t *testing.T) {

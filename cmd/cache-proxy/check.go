@@ -53,6 +53,9 @@ func describe(c *cacheproxy.Config, source string, out io.Writer) error {
 		}
 		fmt.Fprintf(w, "listen on %v%s\n", a.Address, how)
 	}
+	if c.Forward.Enabled {
+		describeForward(w, &c.Forward)
+	}
 	describeAdmin(w, &c.Admin)
 	if c.StatusFile.Path != "" {
 		fmt.Fprintf(w, "statuses to %s every %v\n", c.StatusFile.Path, c.StatusFile.Every)
@@ -72,6 +75,18 @@ func describe(c *cacheproxy.Config, source string, out io.Writer) error {
 		fmt.Fprintf(w, "  %s from %v is answered with %v\n", l.Accel.EnableByHeader, l.Accel.Trusted, l.Accel.RespondWithHeaders)
 	}
 	return w.Flush()
+}
+
+func describeForward(w io.Writer, f *cacheproxy.Forward) {
+	to := "CONNECT is refused"
+	if len(f.Connect) > 0 {
+		all := make([]string, len(f.Connect))
+		for i, e := range f.Connect {
+			all[i] = e.String()
+		}
+		to = "CONNECT to " + strings.Join(all, ", ")
+	}
+	fmt.Fprintf(w, "forward: an http_proxy for URLs below the upstreams; %s\n", to)
 }
 
 func describeAdmin(w io.Writer, a *cacheproxy.Admin) {

@@ -28,3 +28,23 @@ hubs: [{name: none, flow: []}, {name: same}]
 	assert.Equal(t, 1, strings.Count(out.String(), "flow:"))
 	assert.Contains(t, out.String(), "flow: c (HeaderCounter) invalidHeader→END, cache\n")
 }
+
+// What the addresses are besides is shown, and nothing where they are nothing else.
+func TestCheckShowsForward(t *testing.T) {
+	for _, c := range []struct{ name, config, want string }{
+		{"none", "", ""},
+		{"a proxy", "forward: {enabled: true}\n", "forward: an http_proxy for URLs below the upstreams; CONNECT is refused\n"},
+		{"and tunnels", "forward: {enabled: true, connect: [a.example.org:443, .example.com:443]}\n", "forward: an http_proxy for URLs below the upstreams; CONNECT to a.example.org:443, .example.com:443\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "config.yaml")
+			require.NoError(t, os.WriteFile(file, []byte("hubs: [{name: h}]\n"+c.config), 0o600))
+			config, _, err := cacheproxy.Load(file)
+			require.NoError(t, err)
+			var out strings.Builder
+			require.NoError(t, describe(config, file, &out))
+			assert.Contains(t, out.String(), c.want)
+			assert.Equal(t, c.want != "", strings.Contains(out.String(), "forward:"))
+		})
+	}
+}

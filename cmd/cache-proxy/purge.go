@@ -40,7 +40,11 @@ then forgets what it remembers too; else in the data directory itself. Of nothin
 			if err != nil {
 				return err
 			}
-			hub, path, err := selected(c, args[0])
+			choose := pointed
+			if prefix || pattern != "" {
+				choose = selected
+			}
+			hub, path, err := choose(c, args[0])
 			if err != nil {
 				return err
 			}
@@ -67,7 +71,7 @@ then forgets what it remembers too; else in the data directory itself. Of nothin
 			case asJSON:
 				return p.writeJSON(gone)
 			}
-			fmt.Fprintf(p.stdout, "%d objects, %s\n", gone.Objects, size(float64(gone.Bytes)))
+			fmt.Fprintf(p.stdout, "%s, %s\n", objects(gone.Objects), size(float64(gone.Bytes)))
 			return nil
 		},
 	}
@@ -115,4 +119,12 @@ func purgeShelf(ctx context.Context, s *cacheproxy.Shelf, query url.Values) (gon
 		gone.Bytes += e.Size
 	}
 	return gone, nil
+}
+
+// objects is so many of them, in words.
+func objects(n int64) string {
+	if n == 1 {
+		return "1 object"
+	}
+	return fmt.Sprintf("%d objects", n)
 }

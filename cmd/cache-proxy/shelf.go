@@ -41,6 +41,16 @@ func selected(c *cacheproxy.Config, arg string) (hub, prefix string, err error) 
 	return hub, prefix, nil
 }
 
+// pointed is selected for one object: a URL is read as its hub reads it, where it can.
+func pointed(c *cacheproxy.Config, arg string) (hub, path string, err error) {
+	if u, err := url.Parse(arg); err == nil && (strings.HasPrefix(arg, "/") || u.Host != "") {
+		if m, err := c.Meaning(u); err == nil {
+			return m.Hub.Name, m.Path, nil
+		}
+	}
+	return selected(c, arg)
+}
+
 func locate(c *cacheproxy.Config, arg string) (*cacheproxy.Hub, string, error) {
 	u, err := url.Parse(arg)
 	if err != nil {

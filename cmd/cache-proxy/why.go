@@ -41,13 +41,12 @@ is read in any case; without a server, or its admin listener, the rest is left o
 			if err != nil {
 				return err
 			}
-			h, path, err := meant(c, args[0])
+			w, err := newInquiry(c, args[0])
 			if err != nil {
 				return err
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 			defer stop()
-			w := &inquiry{config: c, hub: h, path: path}
 			w.rules()
 			w.answer(ctx, server, args[0]) // first, since it may change what is stored
 			w.stored(ctx)
@@ -68,26 +67,45 @@ is read in any case; without a server, or its admin listener, the rest is left o
 	return c
 }
 
-// meant is the hub and path of an argument.
-func meant(c *cacheproxy.Config, arg string) (*cacheproxy.Hub, string, error) {
-	name, path, err := selected(c, arg)
-	if err != nil {
-		return nil, "", err
-	}
-	all := c.Served()
-	i := slices.IndexFunc(all, func(h cacheproxy.Hub) bool { return h.Name == name })
-	if i < 0 || path == "" {
-		return nil, "", misused(fmt.Errorf("%q names no path of a hub", arg))
-	}
-	return &all[i], path, nil
-}
-
 type inquiry struct {
 	config  *cacheproxy.Config
 	hub     *cacheproxy.Hub
 	path    string
-	mirrors []string // that stored content came from
+	meaning *cacheproxy.Meaning // nil: no URL was given, or its hub cannot read it
+	mirrors []string            // that stored content came from
 	found   []reason
+}
+
+// newInquiry finds the hub and key of an argument. A URL is read as its hub reads it.
+func newInquiry(c *cacheproxy.Config, arg string) (*inquiry, error) {
+	w := &inquiry{config: c}
+	if strings.HasPrefix(arg, "/") || strings.Contains(arg, "://") {
+		u, err := url.Parse(arg)
+		if err != nil {
+			return nil, misused(err)
+		}
+		m, unread := c.Meaning(u)
+		if unread == nil {
+			w.hub, w.path, w.meaning = m.Hub, m.Path, m
+			return w, nil
+		}
+		if w.hub, w.path, err = c.Locate(u); err != nil {
+			return nil, misused(err)
+		}
+		w.say("key", "none: %v", unread)
+		return w, nil
+	}
+	name, path, err := selected(c, arg)
+	if err != nil {
+		return nil, err
+	}
+	all := c.Served()
+	i := slices.IndexFunc(all, func(h cacheproxy.Hub) bool { return h.Name == name })
+	if i < 0 || path == "" {
+		return nil, misused(fmt.Errorf("%q names no path of a hub", arg))
+	}
+	w.hub, w.path = &all[i], path
+	return w, nil
 }
 
 func (w *inquiry) say(about, format string, a ...any) {
@@ -98,6 +116,17 @@ func (w *inquiry) say(about, format string, a ...any) {
 func (w *inquiry) rules() {
 	h := w.hub
 	w.say("key", "%s:%s (hub of type %s at %s, race.mode %s)", h.Name, w.path, h.Module(), h.Path, h.Race.Mode)
+	if m := w.meaning; m != nil {
+		if m.Variant != "" {
+			w.say("variant", "%s, for a client that names no preference", m.Variant)
+		}
+		if m.Package != "" {
+			w.say("package", "%s", m.Package)
+		}
+		if m.Digest != "" {
+			w.say("digest", "%s, by the URL itself", m.Digest)
+		}
+	}
 	for i, u := range h.Upstream {
 		if u.Path.Match.IsSet() && u.Path.Replace != "" && !u.Path.Match.MatchString(w.path) {
 			continue
