@@ -20,6 +20,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/cargo"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/files"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/gomod"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/hex"
 	httphub "git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/http"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/maven"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/npm"
@@ -54,6 +55,7 @@ var hubs = map[HubType]module{
 	"pacman": {"pacman's repositories", 5 * time.Minute, newPacman},
 
 	"composer": {"Composer repositories of PHP packages", 5 * time.Minute, newComposer},
+	"hex":    {"Erlang's and Elixir's packages", 5 * time.Minute, newHex},
 }
 
 // defaultHub is the name of the hub that the configuration's first sections
@@ -94,6 +96,10 @@ func newPyPI(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { 
 
 func newCargo(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return cargo.New(o), nil
+}
+
+func newHex(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return hex.New(o, l), nil
 }
 
 func newMaven(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {

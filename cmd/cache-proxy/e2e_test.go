@@ -50,6 +50,7 @@ func TestE2E(t *testing.T) {
 		{"composer", testComposer},
 		{"maven", testMaven},
 		{"nuget", testNuGet},
+		{"hex", testHex},
 		{"nginx", testNginx},
 		{"setup", testSetupScript},
 		{"forward", testForward},
