@@ -84,9 +84,8 @@ func (t *Tag) MapBytes(name string, f func(value []byte) []byte) {
 
 // appendEscaped appends what stands for s in a quoted attribute.
 func appendEscaped(b, s []byte) []byte {
-	for _, ch := range s {
-		switch ch {
-		case '<', '>', '&', '\'', '"':
+	for _, ch := range [...]byte{'<', '>', '&', '\'', '"'} {
+		if bytes.IndexByte(s, ch) >= 0 {
 			return append(b, html.EscapeString(string(s))...)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -47,30 +48,15 @@ func (o *Options) Edited(ctx context.Context, next exchange.Source, req *exchang
 		return resp, err
 	}
 	if resp.Entry.Digest == "" || o.Cache == nil {
-		out, err := edited(resp, rules, edit)
+		keep := func() {}
+		if o.Cache != nil && !resp.NoStore {
+			keep = func() { go o.keepEdited(context.WithoutCancel(ctx), whole, rules, edit) }
+		}
+		out, err := edited(resp, rules, edit, keep)
 		return headOnly(req, out), err
 	}
 	resp.Body.Close()
-	made := exchange.SourceFunc(func(ctx context.Context, _ *exchange.Request) (*exchange.Response, error) {
-		again, err := next.Get(ctx, whole)
-		if err != nil {
-			return nil, err
-		}
-		out, err := edited(again, rules, edit)
-		if err == nil {
-			e := *out.Entry
-			e.Requested, e.Received = o.now(), o.now()
-			out.Entry = &e
-		}
-		return out, err
-	})
-	kept := &exchange.Request{
-		Key:    exchange.Key{Hub: req.Key.Hub, Path: req.Key.Path, Variant: req.Key.Variant + "~" + editTag(resp.Entry.Digest, rules)},
-		Head:   req.Head,
-		Target: req.Target,
-		Policy: freshness.Policy{Class: freshness.Immutable},
-	}
-	out, err := o.Cache(made).Get(ctx, kept)
+	out, err := o.kept(ctx, next, whole, resp.Entry, rules, edit, req.Head)
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +65,49 @@ func (o *Options) Edited(ctx context.Context, next exchange.Source, req *exchang
 	e.Header.Set("Etag", `"`+editTag(resp.Entry.Digest, rules)+`"`)
 	e.Key, e.Mirror, e.Requested, e.Received = req.Key, resp.Entry.Mirror, resp.Entry.Requested, resp.Entry.Received
 	return &exchange.Response{Entry: &e, Body: out.Body, Outcome: resp.Outcome}, nil
+}
+
+// kept is what edit makes of original, the entry of req in next: from the cache,
+// or made now and kept there.
+func (o *Options) kept(ctx context.Context, next exchange.Source, req *exchange.Request, original *exchange.Entry, rules string, edit Edit, head bool) (*exchange.Response, error) {
+	made := exchange.SourceFunc(func(ctx context.Context, _ *exchange.Request) (*exchange.Response, error) {
+		again, err := next.Get(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		out, err := edited(again, rules, edit, func() {})
+		if err == nil {
+			e := *out.Entry
+			e.Requested, e.Received = o.now(), o.now()
+			out.Entry = &e
+		}
+		return out, err
+	})
+	return o.Cache(made).Get(ctx, &exchange.Request{
+		Key:    exchange.Key{Hub: req.Key.Hub, Path: req.Key.Path, Variant: req.Key.Variant + "~" + editTag(original.Digest, rules)},
+		Head:   head,
+		Target: req.Target,
+		Policy: freshness.Policy{Class: freshness.Immutable},
+	})
+}
+
+// keepEdited makes what the next client will ask for, when the first one has got
+// an index that was edited on its way: only now is its digest known. Nobody is
+// asked for the original. What fails here is made for that client.
+func (o *Options) keepEdited(ctx context.Context, req *exchange.Request, rules string, edit Edit) {
+	stored := exchange.SourceFunc(o.Stored)
+	head := req.Clone()
+	head.Head = true
+	original, err := stored.Get(ctx, head)
+	if err != nil || original.Entry.Digest == "" {
+		return
+	}
+	out, err := o.kept(ctx, stored, req, original.Entry, rules, edit, false)
+	if err != nil {
+		return
+	}
+	io.Copy(io.Discard, out.Body) // a transfer that nobody reads may end early
+	out.Body.Close()
 }
 
 // places is a text that differs where other options make links lead elsewhere.
@@ -118,8 +147,9 @@ func editedHeader(h http.Header) http.Header {
 	return h
 }
 
-// edited changes resp's content on its way. It takes resp over.
-func edited(resp *exchange.Response, rules string, edit Edit) (*exchange.Response, error) {
+// edited changes resp's content on its way. It takes resp over. When the body is
+// closed, after all of the content could be edited, whole is called.
+func edited(resp *exchange.Response, rules string, edit Edit, whole func()) (*exchange.Response, error) {
 	sum := &summing{Hash: sha256.New()}
 	var src io.Reader = io.TeeReader(resp.Body, sum)
 	unpack := func() {}
@@ -133,6 +163,7 @@ func edited(resp *exchange.Response, rules string, edit Edit) (*exchange.Respons
 	}
 	pr, pw := io.Pipe()
 	done := make(chan struct{})
+	body := &editing{pr: pr, original: resp.Body, done: done, whole: whole}
 	go func() { // ends with the edit, or when the reader is closed
 		defer close(done)
 		err := guarded(edit, pw, src)
@@ -140,9 +171,9 @@ func edited(resp *exchange.Response, rules string, edit Edit) (*exchange.Respons
 			_, err = io.Copy(io.Discard, src) // the digest is of all of it
 		}
 		unpack()
+		body.err = err
 		pw.CloseWithError(err)
 	}()
-	body := &editing{pr: pr, original: resp.Body, done: done}
 	head, err := io.ReadAll(io.LimitReader(pr, editAhead))
 	if err != nil {
 		body.Close()
@@ -152,13 +183,14 @@ func edited(resp *exchange.Response, rules string, edit Edit) (*exchange.Respons
 	e.Header, e.Digest, e.Proved, e.Size = editedHeader(e.Header), "", "", -1
 	out := &exchange.Response{Entry: &e, Unproven: resp.Unproven, NoStore: resp.NoStore, Outcome: resp.Outcome}
 	if len(head) < editAhead {
+		body.whole = func() {}
 		body.Close()
 		e.Size = int64(len(head))
 		e.Header.Set("Etag", `"`+editTag(sumDigest(sum), rules)+`"`)
 		out.Body = struct {
 			io.ReadSeeker
 			io.Closer
-		}{bytes.NewReader(head), io.NopCloser(nil)}
+		}{bytes.NewReader(head), closerFunc(whole)}
 		return out, nil
 	}
 	sum.off.Store(true)
@@ -209,14 +241,27 @@ type editing struct {
 	pr       *io.PipeReader
 	original io.Closer
 	done     chan struct{}
+	err      error  // why the edit ended; valid when it is done
+	whole    func() // called once, by the first Close, if that is nil
+	once     sync.Once
 }
 
 func (b *editing) Close() error {
 	b.pr.Close()
 	err := b.original.Close() // ends a read that the edit waits in
 	<-b.done
+	b.once.Do(func() {
+		if b.err == nil {
+			b.whole()
+		}
+	})
 	return err
 }
+
+// closerFunc is a function that is called by each Close.
+type closerFunc func()
+
+func (f closerFunc) Close() error { f(); return nil }
 
 // headOnly is resp without content, where only the head is wanted.
 func headOnly(req *exchange.Request, resp *exchange.Response) *exchange.Response {

@@ -168,3 +168,67 @@ func TestEdited(t *testing.T) {
 		assert.Equal(t, http.NoBody, resp.Body)
 	})
 }
+
+// The first client's index is edited on its way; what the next one gets is made
+// then, and comes from the cache.
+func TestEditedIsKept(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		lines int
+		fails bool
+	}{
+		{"small", 10, false},
+		{"long", 100_000, false},
+		{"an edit that fails at the end", 100_000, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := strings.Repeat("some line of an index\n", c.lines)
+			req := &exchange.Request{Key: exchange.Key{Hub: "h", Path: "/i"}}
+			m := memory{req.Key: text} // as it is when the flight has landed
+			made := make(chan struct{}, 2)
+			o := &hub.Options{Cache: func(next exchange.Source) exchange.Source {
+				return exchange.SourceFunc(func(ctx context.Context, r *exchange.Request) (*exchange.Response, error) {
+					defer func() {
+						if r.Key != req.Key && !r.Head {
+							made <- struct{}{}
+						}
+					}()
+					resp, err := m.wrap(next).Get(ctx, r)
+					if err == nil && r.Key == req.Key {
+						resp.Entry.Digest = exchange.Digest("sha256:" + strings.Repeat("ab", 32))
+					}
+					return resp, err
+				})
+			}}
+			edits := 0
+			edit := func(dst io.Writer, src io.Reader) error {
+				edits++
+				if err := upper(dst, src); err != nil || !c.fails {
+					return err
+				}
+				return errors.New("no JSON")
+			}
+			x := &index{text: text, status: 200}
+			resp, err := o.Edited(t.Context(), x, req, "1", edit)
+			require.NoError(t, err)
+			_, err = io.Copy(io.Discard, resp.Body)
+			require.Equal(t, c.fails, err != nil)
+			require.NoError(t, resp.Body.Close())
+			if c.fails {
+				require.Equal(t, 1, edits)
+				return
+			}
+			<-made
+			require.Equal(t, 1, x.asked, "of the second edit nobody upstream hears")
+			require.Equal(t, 2, edits)
+			x.digest = exchange.Digest("sha256:" + strings.Repeat("ab", 32))
+			resp, err = o.Edited(t.Context(), x, req, "1", edit)
+			require.NoError(t, err)
+			got, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, strings.ToUpper(text), string(got))
+			require.Equal(t, 2, edits, "the second client's is there")
+		})
+	}
+}

@@ -8,12 +8,19 @@ import (
 	"strconv"
 	"strings"
 
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
-// A teacher hears what an index says of a path.
-type teacher = func(path string, f exchange.Fact)
+// A teacher hears what an index says of the file at path, or of what lies at
+// path and a suffix. It keeps nothing that it gets.
+type teacher = func(path []byte, suffix string, size int64, d digest)
+
+// A digest is one as an index spells it; its sum is as long as it should be. The
+// zero one is none.
+type digest struct {
+	algorithm string
+	sum       []byte
+}
 
 // copy copies an index with its links mapped, and teaches what it says of its
 // files and their metadata to whom it may concern. Its first byte says what it
@@ -54,37 +61,42 @@ func (h *Hub) copy(dst io.Writer, src io.Reader, l *linker, teach teacher) error
 }
 
 // said teaches what an index says of one file.
-func (h *Hub) said(path []byte, size int64, digest, metadata exchange.Digest, teach teacher) {
-	if digest == "" && metadata == "" && size <= 0 {
+func (h *Hub) said(path []byte, size int64, d, metadata digest, teach teacher) {
+	if d.algorithm == "" && metadata.algorithm == "" && size <= 0 {
 		return
 	}
 	key, ok := h.key(path)
 	if !ok {
 		return
 	}
-	if digest != "" || size > 0 {
-		teach(key, exchange.Fact{Size: size, Digest: digest})
+	if d.algorithm != "" || size > 0 {
+		teach(key, "", size, d)
 	}
-	if metadata != "" && strings.IndexByte(key, '?') < 0 {
-		teach(key+".metadata", exchange.Fact{Digest: metadata})
+	if metadata.algorithm != "" && bytes.IndexByte(key, '?') < 0 {
+		teach(key, ".metadata", 0, metadata)
 	}
 }
 
-// assigned is the digest in a fragment or attribute, sha256=HEX; "" if there is none.
-func assigned(s []byte) exchange.Digest {
+// assigned is the digest in a fragment or attribute, sha256=HEX.
+func assigned(s []byte) digest {
 	for len(s) > 0 {
-		var part []byte
-		part, s, _ = bytes.Cut(s, []byte("&"))
-		name, sum, _ := bytes.Cut(part, []byte("="))
+		part := s
+		if i := bytes.IndexByte(s, '&'); i >= 0 {
+			part, s = s[:i], s[i+1:]
+		} else {
+			s = nil
+		}
+		i := bytes.IndexByte(part, '=')
+		if i < 0 {
+			continue
+		}
 		for _, a := range algorithms {
-			if bytes.EqualFold(name, []byte(a.name)) {
-				if d := a.digest(sum); d != "" {
-					return d
-				}
+			if len(part)-i-1 == a.size && (string(part[:i]) == a.name || strings.EqualFold(string(part[:i]), a.name)) {
+				return digest{a.name, part[i+1:]}
 			}
 		}
 	}
-	return ""
+	return digest{}
 }
 
 // An algorithm of digests; size is that of its hexadecimal sums.
@@ -95,40 +107,6 @@ type algorithm struct {
 
 // algorithms are those that indexes use, the best first.
 var algorithms = [...]algorithm{{"sha512", 128}, {"sha384", 96}, {"sha256", 64}, {"sha1", 40}, {"md5", 32}}
-
-// digest is the one with a sum in hexadecimal; "" if it is no sum.
-func (a *algorithm) digest(sum []byte) exchange.Digest {
-	if len(sum) != a.size {
-		return ""
-	}
-	all := isHex | isLower
-	for _, ch := range sum {
-		all &= digits[ch]
-	}
-	if all&isHex == 0 {
-		return ""
-	}
-	if all&isLower == 0 {
-		sum = bytes.ToLower(sum)
-	}
-	return exchange.Digest(a.name + ":" + string(sum))
-}
-
-const (
-	isHex uint8 = 1 << iota
-	isLower
-)
-
-// digits are those of hexadecimal sums.
-var digits = func() (t [256]uint8) {
-	for _, ch := range "0123456789abcdef" {
-		t[ch] = isHex | isLower
-	}
-	for _, ch := range "ABCDEF" {
-		t[ch] = isHex
-	}
-	return t
-}()
 
 // A jsonFile is what a page of PEP 691, or a document of the JSON API, says of
 // one file.
@@ -150,22 +128,23 @@ func (f *jsonFile) reset() {
 }
 
 // digest is the best one of the file.
-func (f *jsonFile) digest() exchange.Digest {
-	for i := range algorithms {
-		if d := algorithms[i].digest(f.sums[i]); d != "" {
-			return d
+func (f *jsonFile) digest() digest {
+	for i, a := range algorithms {
+		if len(f.sums[i]) == a.size {
+			return digest{a.name, f.sums[i]}
 		}
 	}
-	return ""
+	return digest{}
 }
 
 // metadataDigest is that of the file's metadata.
-func (f *jsonFile) metadataDigest() exchange.Digest {
-	sha256 := algorithm{"sha256", 64}
-	if d := sha256.digest(f.metadata[0]); d != "" {
-		return d
+func (f *jsonFile) metadataDigest() digest {
+	for _, sum := range f.metadata {
+		if len(sum) == 64 {
+			return digest{"sha256", sum}
+		}
 	}
-	return sha256.digest(f.metadata[1])
+	return digest{}
 }
 
 func (h *Hub) copyJSON(dst io.Writer, src io.Reader, l *linker, teach teacher) error {
@@ -237,17 +216,16 @@ func (h *Hub) teachJSON(rules hub.JSONRules, f *jsonFile, teach teacher) {
 }
 
 // key is path as a client gets a file under it, if it is that of one.
-func (h *Hub) key(path []byte) (key string, ok bool) {
-	key = string(path)
-	if plain(path[1:]) && (strings.HasPrefix(key, hub.FilePrefix) || classify(key) == file) {
-		return key, true
+func (h *Hub) key(path []byte) (key []byte, ok bool) {
+	if plain(path[1:]) && (bytes.HasPrefix(path, []byte(hub.FilePrefix)) || isFile(path) && !bytes.HasPrefix(path, []byte(simple))) {
+		return path, true // as nearly all are
 	}
-	u, err := url.Parse(key)
+	u, err := url.Parse(string(path))
 	if err != nil {
-		return "", false
+		return nil, false
 	}
 	if req, err := h.Parse(&http.Request{URL: u}); err == nil && req.Key.Variant == "" {
-		return req.Key.Path, true
+		return []byte(req.Key.Path), true
 	}
-	return "", false
+	return nil, false
 }

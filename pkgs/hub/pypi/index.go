@@ -67,7 +67,9 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 		lesson := ix.lesson()
 		var teach teacher
 		if lesson != nil {
-			teach = lesson.Teach
+			teach = func(path []byte, suffix string, size int64, d digest) {
+				lesson.TeachBytes(path, suffix, size, d.algorithm, d.sum)
+			}
 		}
 		l := ix.linker(ix.answer.Load())
 		l.base = base
@@ -140,7 +142,18 @@ func (ix *index) parse(a *answer) ledger.Parse {
 			return err
 		}
 		defer plain.Close()
-		return h.copy(io.Discard, plain, l, teach)
+		return h.copy(io.Discard, plain, l, facts(teach))
+	}
+}
+
+// facts is a teacher that hands on what is kept.
+func facts(teach func(string, exchange.Fact)) teacher {
+	return func(path []byte, suffix string, size int64, d digest) {
+		f := exchange.Fact{Size: size}
+		if d.algorithm != "" {
+			f.Digest = exchange.Digest(d.algorithm + ":" + string(d.sum))
+		}
+		teach(string(path)+suffix, f)
 	}
 }
 

@@ -261,21 +261,21 @@ func FuzzIndex(f *testing.F) {
 		var out bytes.Buffer
 		err := h.copy(&out, bytes.NewReader(in), newLinker(h.links, "/simple/demo/", mirror, ""), nil)
 		var both bytes.Buffer
-		facts := func(dst io.Writer, base string) (map[string]exchange.Fact, error) {
+		said := func(dst io.Writer, base string) (map[string]exchange.Fact, error) {
 			all := map[string]exchange.Fact{}
 			l := newLinker(h.links, "/simple/demo/", mirror, "")
 			l.base = base
-			err := h.copy(dst, bytes.NewReader(in), l, func(path string, f exchange.Fact) {
+			err := h.copy(dst, bytes.NewReader(in), l, facts(func(path string, f exchange.Fact) {
 				assert.True(t, strings.HasPrefix(path, "/"))
 				all[path] = f
-			})
+			}))
 			return all, err
 		}
-		beside, learned := facts(&both, "")
+		beside, learned := said(&both, "")
 		if err == nil && learned == nil { // who learns looks into more of it, and finds more faults
 			require.Equal(t, out.Bytes(), both.Bytes(), "who learns changes nothing")
 		}
-		based, _ := facts(io.Discard, "http://proxy/pypi")
+		based, _ := said(io.Discard, "http://proxy/pypi")
 		require.Equal(t, beside, based)
 		if err == nil && json.Valid(in) && (in[0] == '{' || in[0] == '[') {
 			require.NoError(t, learned)
@@ -365,7 +365,7 @@ func BenchmarkRewrite40MB(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(text)))
 			for b.Loop() {
-				if err := h.copy(io.Discard, strings.NewReader(text), newLinker(h.links, "/simple/demo/", mirror, ""), func(string, exchange.Fact) {}); err != nil {
+				if err := h.copy(io.Discard, strings.NewReader(text), newLinker(h.links, "/simple/demo/", mirror, ""), func([]byte, string, int64, digest) {}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -96,10 +96,12 @@ func classify(p string) kind {
 }
 
 // isFile says whether a path names a distribution, or the metadata of one.
-func isFile(p string) bool {
-	p = strings.TrimSuffix(p, ".metadata")
+func isFile[S string | []byte](p S) bool {
+	if n := len(p) - len(".metadata"); n >= 0 && string(p[n:]) == ".metadata" {
+		p = p[:n]
+	}
 	for _, ext := range [...]string{".whl", ".tar.gz", ".zip", ".egg", ".tar.bz2", ".tar.xz", ".tgz", ".tar.zst", ".tar.Z", ".tar", ".exe", ".msi", ".dmg", ".rpm", ".deb"} {
-		if strings.HasSuffix(p, ext) {
+		if n := len(p) - len(ext); n >= 0 && string(p[n:]) == ext {
 			return true
 		}
 	}
