@@ -130,6 +130,26 @@ type Upstream struct {
 
 	// Bytes a second from this mirror, all transfers together. Default 0: no limit.
 	Rate Size `yaml:"rate"`
+
+	// Which member of the hub this is a mirror of: upstreams of one name have the same
+	// content, those of another have other content. Members are asked in the order of
+	// their first upstreams; the first that has a file answers, indexes of packages
+	// are merged. All upstreams of a hub name one, or none. Default '': one content.
+	Member string `yaml:"member"`
+
+	// Names that are this member's alone: no other is asked about them, whatever this
+	// one answers. What it has under any other name is its alone too, unless shared.
+	// Patterns of names, or of their prefixes that end at a slash, and likewise of
+	// paths below the mount: acme-*, @acme, corp.example.org/*. Default none.
+	Private []string `yaml:"private,single"`
+
+	// Names that this member has some versions of and other members others, all of
+	// which clients are to see: patterns as in private. Default none.
+	Shared []string `yaml:"shared,single"`
+
+	// Second hosts (aliases of options.files, names of options.sumdb) that are this
+	// member's. No other is asked for what is private to it. Default none.
+	SecondHosts []string `yaml:"second-hosts,single"`
 }
 
 // Path says which paths an upstream is asked for, and what it is asked. If

@@ -66,6 +66,7 @@ func (d *decoder) hubs(c *Config) {
 			d.warn(at+".upstream", "no upstream: nothing can be fetched")
 		}
 		d.options(at+".options", h)
+		d.members(at, h)
 		d.transparent(at, h)
 		for j, ns := range h.Options.NS {
 			once(spaces, fmt.Sprintf("options.ns[%d]", j), ns)

@@ -114,7 +114,10 @@ type mounted struct {
 	hub    hub.Hub         // module, or what falls back from it
 	source exchange.Source // the chain behind the edge
 	cached exchange.Source // of it, what is behind the hub's rewriting
-	lines  []*line         // its mirrors, and then its second hosts by name
+	lines  []*line         // its mirrors, member by member, and then its second hosts by name
+	parts  []part          // its members, as the first lines are; one if it has none
+
+	members *upstream.Members // nil: its mirrors all have the same content
 
 	learned   *hub.Learned   // second hosts that its indexes taught; nil: none are learned
 	redirects *regexp.Regexp // where those may be; nil: anywhere
@@ -138,14 +141,19 @@ func (s *Server) mount(cfg *Config, c *Hub, old *mounted) (_ *mounted, err error
 		old.hold()
 		return old, nil
 	}
+	members, err := newMembers(c)
+	if err != nil {
+		return m, err
+	}
 	options := hub.Options{
 		Name:     c.Name,
 		Policies: newPolicies(&c.Cache),
 		Files:    map[string]*url.URL{},
-		Cache:    s.cache.Wrap,
+		Cache:    s.wrap(m),
 		Spool:    s.spool,
 		Memory:   s.memories.of(c.Name),
-		Saw:      m.line("").group.Saw,
+		Members:  members,
+		Saw:      m.saw,
 		Log:      s.log,
 		Now:      s.options.Now,
 	}
@@ -171,14 +179,18 @@ func (s *Server) mount(cfg *Config, c *Hub, old *mounted) (_ *mounted, err error
 		}
 		m.hub = &dual{module: m.module, files: plain, log: s.log}
 	}
-	source := validating(c.Cache.Validation, m.upstream())
 	var cached exchange.Source
-	if gate, ok := m.module.(hub.Gatekeeper); ok {
-		source = gate.Gate(source, exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-			return cached.Get(ctx, req)
-		}))
+	again := exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		return cached.Get(ctx, req)
+	})
+	if members != nil {
+		m.join(members, again, s.log)
 	}
-	cached = s.cache.Wrap(source)
+	source := validating(c.Cache.Validation, m.upstream())
+	if gate, ok := m.module.(hub.Gatekeeper); ok {
+		source = gate.Gate(source, again)
+	}
+	cached = s.wrap(m)(source)
 	m.cached, m.source = cached, m.hub.Rewrite(cached)
 	return m, nil
 }
@@ -193,16 +205,21 @@ func (s *Server) connect(m *mounted, cfg *Config, old *mounted) error {
 			return fmt.Errorf("upstream[%d]: %w", i, err)
 		}
 	}
-	want := wanted{perMirror: cfg.Limits.Fills.PerMirror, Options: s.upstreamOptions(cfg, c)}
-	want.Mirrors = mirrors
-	if c.Module() == HubOCI {
-		want.authorize, want.authHosts = true, c.Options.AuthHosts
+	m.parts = partsOf(c.Upstream)
+	for _, part := range m.parts {
+		want := wanted{perMirror: cfg.Limits.Fills.PerMirror, Options: s.upstreamOptions(cfg, c), origin: part.origin()}
+		for _, i := range part.upstream {
+			want.Mirrors = append(want.Mirrors, mirrors[i])
+		}
+		if c.Module() == HubOCI {
+			want.authorize, want.authHosts = true, c.Options.AuthHosts
+		}
+		l, err := s.line(want, old.line(want.origin))
+		if err != nil {
+			return err
+		}
+		m.lines = append(m.lines, l)
 	}
-	l, err := s.line(want, old.line(""))
-	if err != nil {
-		return err
-	}
-	m.lines = append(m.lines, l)
 	second := map[string]*url.URL{}
 	for alias, base := range c.Options.Files {
 		second[alias] = base.URL
@@ -222,8 +239,16 @@ func (s *Server) connect(m *mounted, cfg *Config, old *mounted) error {
 	return nil
 }
 
-// upstream is the source that asks the line a request is for.
+// upstream is the source that asks the line, or the members, a request is for.
 func (m *mounted) upstream() exchange.Source {
+	if m.members != nil {
+		return m.members
+	}
+	return m.seconds()
+}
+
+// seconds asks the line a request is for.
+func (m *mounted) seconds() exchange.Source {
 	origins := make(map[string]exchange.Source, len(m.lines))
 	for _, l := range m.lines {
 		origins[l.origin] = l

@@ -18,7 +18,7 @@ import (
 // A Standing is what a hub knows of its mirrors.
 type Standing struct {
 	Hub    string `json:"hub"`
-	Origin string `json:"origin,omitempty"` // a second host of the hub's; "" is its mirrors
+	Origin string `json:"origin,omitempty"` // a second host of the hub's; "" is its mirrors, "+NAME" those of a member
 	upstream.Stats
 }
 

@@ -111,7 +111,7 @@ func samples(cfg *Config, hub string) []string {
 	if err != nil {
 		return nil
 	}
-	i := slices.IndexFunc(all, func(s Standing) bool { return s.Hub == hub && s.Origin == "" })
+	i := slices.IndexFunc(all, func(s Standing) bool { return s.Hub == hub && isMember(s.Origin) })
 	if i < 0 {
 		return nil
 	}

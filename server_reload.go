@@ -122,8 +122,10 @@ func (s *Server) revise(cfg *Config) (_ *revision, err error) {
 func (s *Server) begin(r *revision) {
 	s.rate.Set(int64(r.config.Limits.rateAt(time.Now())))
 	for _, m := range r.hubs {
-		for i, b := range m.lines[0].buckets {
-			b.Set(int64(m.config.Upstream[i].Rate))
+		for n, part := range m.parts {
+			for i, b := range m.lines[n].buckets {
+				b.Set(int64(m.config.Upstream[part.upstream[i]].Rate))
+			}
 		}
 	}
 	s.offline.apply(r.config)

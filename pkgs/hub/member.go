@@ -43,7 +43,12 @@ type Part struct {
 	Body  io.Reader // unpacked; Merge bounds what it holds of it
 }
 
-// Merged is m's Merge of responses as they come, packed or not. It closes none.
+// maxMerged is how long an index may be that is merged, in bytes: a Merge may hold all
+// of its parts.
+const maxMerged = 64 << 20
+
+// Merged is m's Merge of responses as they come, packed or not, of at most 64 MiB. It
+// closes none.
 func Merged(m Merger) func(dst io.Writer, req *exchange.Request, parts []*exchange.Response) error {
 	return func(dst io.Writer, req *exchange.Request, parts []*exchange.Response) error {
 		plain := make([]Part, len(parts))
@@ -53,10 +58,25 @@ func Merged(m Merger) func(dst io.Writer, req *exchange.Request, parts []*exchan
 				return fmt.Errorf("%s: %w", p.Entry.Mirror, err)
 			}
 			defer r.Close()
-			plain[i] = Part{p.Entry, r}
+			plain[i] = Part{p.Entry, &mergeable{r, maxMerged}}
 		}
 		return m.Merge(dst, req, plain)
 	}
+}
+
+// mergeable is a part up to a length.
+type mergeable struct {
+	r    io.Reader
+	left int64
+}
+
+func (m *mergeable) Read(p []byte) (int, error) {
+	if m.left <= 0 {
+		return 0, fmt.Errorf("an index of more than %d bytes cannot be merged", maxMerged)
+	}
+	n, err := m.r.Read(p[:min(int64(len(p)), m.left)])
+	m.left -= int64(n)
+	return n, err
 }
 
 // A Member is what is said of one member of a hub: of some upstreams that are

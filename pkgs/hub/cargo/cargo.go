@@ -64,7 +64,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		class = freshness.Immutable
 		err = parseCrate(req, path[len(cratePrefix):])
 	case path == searchPath:
-		class = freshness.Passthrough
+		class, req.Package = freshness.Passthrough, h.sought(r.URL.RawQuery)
 		if r.URL.RawQuery != "" {
 			query := "?" + hub.Query(r.URL.RawQuery)
 			req.Key.Path, req.Target = path+query, target+query
@@ -142,28 +142,32 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 // says: nobody needs to know that before something is missing from the cache.
 func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-		isCrate := strings.HasPrefix(req.Key.Path, cratePrefix)
-		path, query, _ := strings.Cut(req.Key.Path, "?")
-		if !isCrate && path != searchPath {
+		if path, _, _ := strings.Cut(req.Key.Path, "?"); !strings.HasPrefix(path, cratePrefix) && path != searchPath {
 			return next.Get(ctx, req)
 		}
-		c, err := h.config(ctx, cached)
-		if err != nil {
-			return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "the registry's config.json cannot be had", Err: err}
-		}
-		link := c.search(query)
-		if isCrate {
-			link = c.crate(req.Package, req.Version, req.Digest.Hex())
-		}
-		origin, target, ok := h.links.Locate(link, nil)
-		if !ok {
-			return nil, &exchange.Error{
-				Status: http.StatusBadGateway, Message: "the registry keeps this on a host that the proxy does not know",
-				Err: fmt.Errorf("%q is neither below a mirror nor below one of options.files", link),
-			}
-		}
-		ask := req.Clone()
-		ask.Origin, ask.Target = origin, target
-		return next.Get(ctx, ask)
+		return h.ask(ctx, next, cached, req)
 	})
+}
+
+// askMember asks where the config.json of a member says; "" is that of all mirrors.
+func (h *Hub) askMember(ctx context.Context, next, cached exchange.Source, req *exchange.Request, member string) (*exchange.Response, error) {
+	c, err := h.config(ctx, cached, member)
+	if err != nil {
+		return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "the registry's config.json cannot be had", Err: err}
+	}
+	_, query, _ := strings.Cut(req.Key.Path, "?")
+	link := c.search(query)
+	if strings.HasPrefix(req.Key.Path, cratePrefix) {
+		link = c.crate(req.Package, req.Version, req.Digest.Hex())
+	}
+	origin, target, ok := h.links.Locate(link, nil)
+	if !ok {
+		return nil, &exchange.Error{
+			Status: http.StatusBadGateway, Message: "the registry keeps this on a host that the proxy does not know",
+			Err: fmt.Errorf("%q is neither below a mirror nor below one of options.files", link),
+		}
+	}
+	ask := req.Clone()
+	ask.Origin, ask.Target, ask.Member = origin, target, member
+	return next.Get(ctx, ask)
 }

@@ -37,11 +37,14 @@ func readConfig(r io.Reader) (c config, text []byte, err error) {
 	return c, text, err
 }
 
-// config is the registry's config.json as it came.
-func (h *Hub) config(ctx context.Context, cached exchange.Source) (config, error) {
+// config is the config.json of the registry, or of one of its members, as it came.
+func (h *Hub) config(ctx context.Context, cached exchange.Source, member string) (config, error) {
 	req, err := h.Parse(&http.Request{URL: &url.URL{Path: configPath}})
 	if err != nil {
 		return config{}, err
+	}
+	if member != "" {
+		req.Member, req.Key.Variant = member, "member "+member
 	}
 	resp, err := cached.Get(ctx, req)
 	if err != nil {

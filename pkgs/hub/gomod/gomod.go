@@ -15,7 +15,8 @@
 // cache that are no lookup and no tree, pages instead of files, and what is said
 // of another version (sound.go).
 //
-// A list is that of all mirrors together (list.go).
+// A list is that of all mirrors together (list.go), or of all members (member.go),
+// each of which is asked by the fastest of its mirrors.
 //
 // It runs no version control and unpacks no zip. It does not check a database's
 // signatures, for which it has no keys; go does.
@@ -208,9 +209,9 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 			return next.Get(ctx, req)
 		case req.Origin != "":
 			return h.database(ctx, next, req)
-		case req.Version != "" && len(h.opts.Sumdb) > 0 && !strings.HasSuffix(req.Key.Path, ".info"):
+		case req.Version != "" && len(h.opts.Sumdb) > 0 && !strings.HasSuffix(req.Key.Path, ".info") && len(h.hub.Members.Owners(req)) == 0:
 			return h.verified(ctx, sound, cached, req)
-		case strings.HasSuffix(req.Key.Path, "/@v/list") && len(h.mirrors) > 1:
+		case strings.HasSuffix(req.Key.Path, listSuffix) && len(h.mirrors) > 1 && h.hub.Members == nil:
 			return h.merged(ctx, sound, req)
 		}
 		return sound.Get(ctx, req)

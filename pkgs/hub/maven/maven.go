@@ -12,8 +12,8 @@
 // the one of what is stored, and teaches the ledger (side.go). Metadata never goes
 // back to what a mirror behind the others has (metadata.go).
 //
-// Several repositories of different content are several hubs: mirrors here are
-// of the same content.
+// Repositories of different content are several hubs, or members of one, whose
+// metadata is merged (member.go).
 package maven
 
 import (

@@ -101,6 +101,8 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 			_, rest, _ := strings.Cut(path[len(hub.FilePrefix):], "/")
 			if k, name := classify("/" + rest); k == tarball && version(rest, name) != "" {
 				second.Package, second.Version = name, version(rest, name)
+			} else if h.hub.Members.Owned(name) {
+				second.Package = name
 			}
 			return second, nil
 		}
@@ -214,6 +216,13 @@ func (h *Hub) Post(r *http.Request, body []byte) (*exchange.Request, error) {
 	case "/-/npm/v1/security/advisories/bulk", "/-/npm/v1/security/audits", "/-/npm/v1/security/audits/quick":
 	default:
 		return nil, fmt.Errorf("%s takes no POST: %w", path, fs.ErrNotExist)
+	}
+	packed := strings.EqualFold(r.Header.Get("Content-Encoding"), "gzip")
+	if h.hub.Members.Private() {
+		if body, err = h.audited(path, body); err != nil {
+			return nil, err
+		}
+		packed = false
 	}
 	req := &exchange.Request{
 		Key:    exchange.Key{Hub: h.hub.Name, Path: path},
