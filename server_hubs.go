@@ -53,9 +53,9 @@ var hubs = map[HubType]module{
 	"rpm":    {"RPM repositories", 5 * time.Minute, newRPM},
 	"apk":    {"Alpine's repositories", 5 * time.Minute, newApk},
 	"pacman": {"pacman's repositories", 5 * time.Minute, newPacman},
+	"hex":    {"Erlang's and Elixir's packages", 5 * time.Minute, newHex},
 
 	"composer": {"Composer repositories of PHP packages", 5 * time.Minute, newComposer},
-	"hex":    {"Erlang's and Elixir's packages", 5 * time.Minute, newHex},
 }
 
 // defaultHub is the name of the hub that the configuration's first sections
