@@ -39,6 +39,28 @@ func wired(method, path string, fields ...string) *exchange.Request {
 	return req
 }
 
+// TestPurgeOfVariants: a URI is purged with all that fields of requests select there.
+func TestPurgeOfVariants(t *testing.T) {
+	transparently(t, func(t *testing.T, b *bench) {
+		b.set(func(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
+			return says(200, req.Header.Get("Foo"), "Cache-Control", "max-age=60", "Vary", "Foo"), nil
+		})
+		for range 2 {
+			for _, foo := range []string{"a", "b"} {
+				body, _ := b.get(t, wired("GET", "/x", "Foo", foo))
+				assert.Equal(t, foo, string(body))
+				synctest.Wait()
+			}
+		}
+		require.Equal(t, 2, b.hits())
+		require.NoError(t, b.cache.Purge(t.Context(), exchange.Key{Hub: "o", Path: "/x"}))
+		for _, foo := range []string{"a", "b"} {
+			b.get(t, wired("GET", "/x", "Foo", foo))
+		}
+		assert.Equal(t, 4, b.hits())
+	})
+}
+
 // says is a response of the origin's; fields are names and values.
 func says(status int, content string, fields ...string) *exchange.Response {
 	resp := answer(status, int64(len(content)), io.NopCloser(strings.NewReader(content)))
