@@ -333,6 +333,8 @@ type Limits struct {
 	// Of those, from one address that is none of trusted-proxies. Default 256.
 	ConnectionsPerClient int `yaml:"connections-per-client"`
 
+	HTTP2Streams int `yaml:"http2-streams"` // requests at a time of one HTTP/2 connection. Default 100
+
 	Fills Fills `yaml:"fills"`
 
 	ClientHeaderTimeout Duration `yaml:"client-header-timeout"` // to send a request's head. Default 10s

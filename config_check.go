@@ -306,6 +306,7 @@ func (d *decoder) limits(l *Limits) {
 		{"request-fields", int64(l.RequestFields)},
 		{"ranges", int64(l.Ranges)},
 		{"connections-per-client", int64(l.ConnectionsPerClient)},
+		{"http2-streams", int64(l.HTTP2Streams)},
 		{"fills.all", int64(l.Fills.All)},
 		{"fills.per-mirror", int64(l.Fills.PerMirror)},
 		{"fills.per-client", int64(l.Fills.PerClient)},

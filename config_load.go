@@ -126,6 +126,7 @@ func defaults() *Config {
 			RequestLine:           8 << 10,
 			RequestHeaders:        64 << 10,
 			RequestFields:         100,
+			HTTP2Streams:          100,
 			Ranges:                16,
 			ConnectionsPerClient:  256,
 			Fills:                 Fills{All: 256, PerMirror: 64, PerClient: 16},

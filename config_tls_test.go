@@ -28,6 +28,7 @@ func TestListenProblems(t *testing.T) {
 		{"cache", "tls: {acme: {hosts: x, cache: ''}}", "config.yaml:1: tls.acme.cache: required, but empty"},
 		{"directory", "tls: {acme: {hosts: x, directory: 'http://x'}}", `config.yaml:1: tls.acme.directory: scheme "http" is not https`},
 		{"connections", "limits: {connections: -1}", "config.yaml:1: limits.connections: must be 0 or more"},
+		{"no streams", "limits: {http2-streams: 0}", "config.yaml:1: limits.http2-streams: must be more than 0"},
 		{"connections of a client", "limits: {connections-per-client: 0}", "config.yaml:1: limits.connections-per-client: must be more than 0"},
 		{"fills", "limits: {fills: {all: 0}}", "config.yaml:1: limits.fills.all: must be more than 0"},
 		{"fills of a client", "limits: {fills: {per-client: 0}}", "config.yaml:1: limits.fills.per-client: must be more than 0"},

@@ -35,6 +35,7 @@ type doorLimits struct {
 	header, idle time.Duration
 	line, fields Size
 	lines        int
+	streams      int
 	connect      bool
 }
 
@@ -47,6 +48,7 @@ func (s *Server) door(cfg *Config, old *door) *door {
 		fields: cfg.Limits.RequestHeaders,
 		lines:  cfg.Limits.RequestFields,
 
+		streams: cfg.Limits.HTTP2Streams,
 		connect: len(cfg.Forward.Connect) > 0,
 	}
 	if old != nil && old.limits == l {
@@ -69,6 +71,7 @@ func (s *Server) door(cfg *Config, old *door) *door {
 		Ready:         &s.hot,
 		IdleTimeout:   l.idle,
 		Connect:       l.connect,
+		Streams:       l.streams,
 		Log:           s.log,
 	})
 	d.front.Prepare(&d.http)

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -210,6 +211,42 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 400, resp.StatusCode)
 	assert.Equal(t, "this port speaks HTTPS, not HTTP\n", string(body))
+}
+
+// TestHTTP2Streams: a connection is told how many requests it may have under way,
+// and a reload changes that for those that come after it.
+func TestHTTP2Streams(t *testing.T) {
+	dir, plain, a := t.TempDir(), port(t), port(t)
+	certificate(t, dir, 1)
+	text := func(streams int) string {
+		return fmt.Sprintf("listen: %s\ntls: {listen: %s, cert: %s/cert.pem, key: %[3]s/key.pem}\nlimits: {http2-streams: %d}", plain, a, dir, streams)
+	}
+	_, r := serving(t, text(7), cacheproxy.Options{})
+	require.Eventually(t, func() bool { return strings.Count(r.log.String(), "serving app") == 2 }, 5*time.Second, time.Millisecond)
+	promised := func() (streams uint32) {
+		c, err := tls.Dial("tcp", a, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		require.NoError(t, err)
+		defer c.Close()
+		_, err = io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+		require.NoError(t, err)
+		var head [9]byte
+		_, err = io.ReadFull(c, head[:])
+		require.NoError(t, err)
+		require.EqualValues(t, 4, head[3], "SETTINGS (RFC 9113 §6.5)")
+		settings := make([]byte, binary.BigEndian.Uint32(head[:4])>>8)
+		_, err = io.ReadFull(c, settings)
+		require.NoError(t, err)
+		for ; len(settings) >= 6; settings = settings[6:] {
+			if binary.BigEndian.Uint16(settings) == 3 { // MAX_CONCURRENT_STREAMS
+				streams = binary.BigEndian.Uint32(settings[2:])
+			}
+		}
+		return streams
+	}
+	assert.EqualValues(t, 7, promised())
+	r.write(text(9))
+	require.NoError(t, r.Reread())
+	assert.EqualValues(t, 9, promised())
 }
 
 // TestConnectionLimits: more connections than allowed are told so, and there is
