@@ -93,9 +93,9 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	case manifest:
 		req.Version = path[strings.LastIndexByte(path, '/')+1:]
 	case document:
-		fresh = shortTTL
+		fresh, req.Package = shortTTL, about(path)
 	case search:
-		class = freshness.Passthrough
+		class, req.Package = freshness.Passthrough, h.sought(r.URL.RawQuery)
 	case second:
 		if second, ok := h.hub.File(path, target, r.URL.RawQuery); ok {
 			_, rest, _ := strings.Cut(path[len(hub.FilePrefix):], "/")
@@ -231,7 +231,7 @@ func (h *Hub) Post(r *http.Request, body []byte) (*exchange.Request, error) {
 		Policy: freshness.Policy{Class: freshness.Passthrough},
 		Post:   body,
 	}
-	if strings.EqualFold(r.Header.Get("Content-Encoding"), "gzip") {
+	if packed {
 		req.Header.Set("Content-Encoding", "gzip")
 	}
 	return req, nil

@@ -65,9 +65,9 @@ func TestParse(t *testing.T) {
 		{name: "tarball with a query", target: "/demo/-/a.tgz?token=1", key: "/demo/-/a.tgz?token=1", class: "immutable", pkg: "demo"},
 		{name: "second host", target: "/_f/f/demo.tgz", key: "/_f/f/demo.tgz", class: "immutable"},
 		{name: "file", target: "/download/@sc/demo/1.0.0/sum", key: "/download/@sc/demo/1.0.0/sum", class: "mutable", pkg: "download"},
-		{name: "dist-tags", target: "/-/package/demo/dist-tags", key: "/-/package/demo/dist-tags", class: "mutable"},
+		{name: "dist-tags", target: "/-/package/demo/dist-tags", key: "/-/package/demo/dist-tags", class: "mutable", pkg: "demo"},
 		{name: "ping", target: "/-/ping?write=true", key: "/-/ping", class: "mutable"},
-		{name: "attestations", target: "/-/npm/v1/attestations/@sc%2fdemo@1.0.0", key: "/-/npm/v1/attestations/@sc/demo@1.0.0", class: "mutable"},
+		{name: "attestations", target: "/-/npm/v1/attestations/@sc%2fdemo@1.0.0", key: "/-/npm/v1/attestations/@sc/demo@1.0.0", class: "mutable", pkg: "@sc/demo"},
 		{name: "search", target: "/-/v1/search?text=a", key: "/-/v1/search?text=a", class: "passthrough"},
 	}
 	for _, tt := range tests {

@@ -135,7 +135,10 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	case unslashed: // Rewrite answers
 		req.Policy = freshness.Policy{Class: freshness.Passthrough}
 		return req, nil
+	case document:
+		req.Package = about(p)
 	case integrity:
+		req.Package = about(p)
 		if strings.Contains(strings.Join(r.Header["Accept"], ","), integrityType) {
 			req.Key.Variant, req.Header = "integrity", http.Header{"Accept": {integrityType}}
 		}
@@ -143,7 +146,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		class = freshness.Immutable
 		fallthrough
 	case side:
-		req.Package, req.Version = nameAndVersion(path.Base(p))
+		h.name(req, path.Base(p))
 		if query := r.URL.RawQuery; query != "" {
 			req.Key.Path, req.Target = p+"?"+hub.Query(query), target+"?"+hub.Query(query)
 		}
@@ -163,8 +166,16 @@ func (h *Hub) second(r *http.Request, p, target string, k kind) (*exchange.Reque
 	if k == side {
 		req.Policy = h.hub.Policies.For(p, freshness.Mutable, ttl)
 	}
-	req.Package, req.Version = nameAndVersion(path.Base(p))
+	h.name(req, path.Base(p))
 	return req, nil
+}
+
+// name says of a request for a file what the file's name does.
+func (h *Hub) name(req *exchange.Request, base string) {
+	req.Package, req.Version = nameAndVersion(base)
+	if name := h.suspect(base, req.Package); name != "" {
+		req.Package = name
+	}
 }
 
 func notFound(p string) error {

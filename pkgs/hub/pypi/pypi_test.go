@@ -61,8 +61,8 @@ func TestParse(t *testing.T) {
 		{name: "sdist", target: "/_f/f/de-mo-1.0-2.tar.gz", key: "/_f/f/de-mo-1.0-2.tar.gz", class: "immutable", pkg: "de-mo-1-0", version: "2"},
 		{name: "signature", target: "/_f/f/demo-1.0.tar.gz.asc", key: "/_f/f/demo-1.0.tar.gz.asc", class: "mutable"},
 		{name: "file beside a page", target: "/simple/demo/demo-1.0.zip", key: "/simple/demo/demo-1.0.zip", class: "immutable", pkg: "demo", version: "1.0"},
-		{name: "document", target: "/pypi/Demo/1.0/json", key: "/pypi/Demo/1.0/json", class: "mutable"},
-		{name: "provenance", target: "/integrity/a/1/b/provenance", accept: "application/vnd.pypi.integrity.v1+json", key: "/integrity/a/1/b/provenance", variant: "integrity", class: "mutable"},
+		{name: "document", target: "/pypi/Demo/1.0/json", key: "/pypi/Demo/1.0/json", class: "mutable", pkg: "demo"},
+		{name: "provenance", target: "/integrity/a/1/b/provenance", accept: "application/vnd.pypi.integrity.v1+json", key: "/integrity/a/1/b/provenance", variant: "integrity", class: "mutable", pkg: "a"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
