@@ -2,6 +2,7 @@ package rpm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -88,7 +89,10 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 
 // index answers for a file of repodata that root may list.
 func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Request, root string) (*exchange.Response, error) {
-	gen, _ := h.generations.Published(ctx, next, req.Client, root)
+	gen, err := h.generations.Published(ctx, next, req.Client, root)
+	if !hashed(path.Base(req.Key.Path)) && errors.Is(err, hub.ErrLost) {
+		return nil, err // what mirrors have under this name may be older
+	}
 	used, resp, ok, err := req, (*exchange.Response)(nil), false, error(nil)
 	if gen != nil {
 		used, resp, ok, err = h.generations.Member(ctx, next, req, gen)

@@ -15,6 +15,7 @@ import (
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
 // rules is the version of what is made of lists of mirrors.
@@ -81,7 +82,10 @@ func (h *Hub) matching(ctx context.Context, next exchange.Source, req *exchange.
 	if root == "" || len(hashes) == 0 || h.opts.Cache == nil {
 		return text, nil
 	}
-	gen, _ := h.generations.Current(ctx, next, root)
+	gen, err := h.generations.Current(ctx, next, root)
+	if errors.Is(err, hub.ErrLost) {
+		return nil, err // what it belongs to is older than what was served
+	}
 	if gen != nil && !slices.Contains(hashes, gen.Digest.Hex()) {
 		if newer := h.generations.Force(ctx, next, root); newer != nil {
 			gen = newer
