@@ -136,7 +136,9 @@ func TestConformance(t *testing.T) {
 		}
 		all[c.Kind]++
 		if !conforms(c, cases, results) {
-			assert.Contains(t, excused, c.ID, "%s: %v", c.Kind, results[c.ID])
+			if _, ok := excused[c.ID]; !ok {
+				t.Errorf("%s %s: %v", c.Kind, c.ID, results[c.ID])
+			}
 			continue
 		}
 		passed[c.Kind]++
