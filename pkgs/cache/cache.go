@@ -26,10 +26,12 @@ import (
 	"context"
 	"errors"
 	"hash"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"sync"
@@ -100,8 +102,11 @@ type Cache struct {
 	stop   context.CancelCauseFunc
 	wg     sync.WaitGroup // flights
 
+	seed maphash.Seed
+
 	mu      sync.Mutex // before flight.mu
 	flights map[exchange.Key]*flight
+	left    [256]uint64 // how many flights have left the table, by a hash of their key; guarded by mu
 	closed  bool
 }
 
@@ -155,6 +160,7 @@ func New(o Options) (*Cache, error) {
 		aloof:    newExpiring[struct{}](maxAloof),
 		large:    make(chan struct{}, maxLarge),
 		flights:  map[exchange.Key]*flight{},
+		seed:     maphash.MakeSeed(),
 	}
 	c.chunks.New = func() any { b := make([]byte, c.chunk); return &b }
 	c.disk.log, c.disk.now = o.Log, o.Now
@@ -211,18 +217,20 @@ var errAgain = errors.New("look again")
 
 // get answers req once: from the store, by validating what is there, or by a flight.
 func (c *Cache) get(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	since := c.departures(req.Key)
 	entry, body, err := c.store.Open(ctx, req.Key)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			c.log.WarnContext(ctx, "store cannot be read", "hub", req.Key.Hub, "key", req.Key.Path, "err", err)
+			since = unseen
 		}
-		return c.miss(ctx, next, req)
+		return c.miss(ctx, next, req, since)
 	}
 	if !entry.Matches(c.fact(ctx, req)) {
 		// An index has since said otherwise: what is stored is of the past (a
 		// republished chart, a rebuilt package).
 		body.Close()
-		return c.miss(ctx, next, req)
+		return c.miss(ctx, next, req, since)
 	}
 	verdict, left := req.Policy.Judge(entry.Received, c.now())
 	if verdict == freshness.Fresh {
@@ -261,8 +269,8 @@ func content(req *exchange.Request, body io.ReadCloser) io.ReadCloser {
 	return body
 }
 
-// miss answers a request for which nothing is stored.
-func (c *Cache) miss(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+// miss answers a request for which nothing is stored, as it was found after since.
+func (c *Cache) miss(ctx context.Context, next exchange.Source, req *exchange.Request, since uint64) (*exchange.Response, error) {
 	if n, left, ok := c.negative.get(req.Key, c.now()); ok {
 		return n.response(left), nil
 	}
@@ -274,7 +282,7 @@ func (c *Cache) miss(ctx context.Context, next exchange.Source, req *exchange.Re
 		}
 		return resp, err
 	}
-	f, r, leader := c.join(ctx, next, req, nil)
+	f, r, leader := c.join(ctx, next, req, nil, since)
 	if f == nil {
 		return c.forward(ctx, next, req, exchange.FwdURIMiss)
 	}
@@ -346,11 +354,27 @@ func (c *Cache) flying(key exchange.Key) bool {
 	return c.flights[key] != nil
 }
 
+// unseen is a count of departures that never is: the store is to be looked at again.
+const unseen = math.MaxUint64
+
+// departures counts the flights that have left the table, for key and some others:
+// where one has left since the store was looked at, that look may have been too early.
+func (c *Cache) departures(key exchange.Key) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *c.departed(key)
+}
+
+// departed is the count of key's flights. Callers hold mu.
+func (c *Cache) departed(key exchange.Key) *uint64 {
+	return &c.left[maphash.Comparable(c.seed, key)%uint64(len(c.left))]
+}
+
 // join takes part in the key's flight, or starts one that validates old (nil: a
-// plain one). The reader is attached from the start, at offset 0. leader says
-// that the flight is this request's own. No flight: the cache is closing, or
-// too many wait already.
-func (c *Cache) join(ctx context.Context, next exchange.Source, req *exchange.Request, old *exchange.Entry) (f *flight, r *reader, leader bool) {
+// plain one, the store having been looked at behind since departures). The reader
+// is attached from the start, at offset 0. leader says that the flight is this
+// request's own. No flight: the cache is closing, or too many wait already.
+func (c *Cache) join(ctx context.Context, next exchange.Source, req *exchange.Request, old *exchange.Entry, since uint64) (f *flight, r *reader, leader bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f = c.flights[req.Key]; f != nil {
@@ -363,6 +387,7 @@ func (c *Cache) join(ctx context.Context, next exchange.Source, req *exchange.Re
 		return nil, nil, false
 	}
 	f = newFlight(c, req)
+	f.second = old == nil && *c.departed(req.Key) != since
 	c.flights[req.Key] = f
 	r = f.attach(ctx)
 	fly, cancel := context.WithCancelCause(c.carry(c.daemon, ctx))
@@ -381,4 +406,5 @@ func (c *Cache) leave(f *flight) {
 	if c.flights[f.key] == f {
 		delete(c.flights, f.key)
 	}
+	*c.departed(f.key)++ // it may have left before, and stored something since
 }

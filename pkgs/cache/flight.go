@@ -30,6 +30,7 @@ type flight struct {
 	cache  *Cache
 	key    exchange.Key
 	begun  time.Time
+	second bool // another one has ended between the request's look at the store and this one
 	cancel context.CancelCauseFunc
 
 	head   chan struct{} // closed once the fields below are set

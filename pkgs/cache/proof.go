@@ -210,7 +210,7 @@ func (c *Cache) quarantine(key exchange.Key, shares []exchange.Share, local bool
 // again fetches content behind the clients, after it came wrong. There are as
 // many tries as there is something new to say of a mirror.
 func (c *Cache) again(next exchange.Source, ask *exchange.Request) {
-	if _, r, leader := c.join(context.Background(), next, ask, nil); leader {
+	if _, r, leader := c.join(context.Background(), next, ask, nil, c.departures(ask.Key)); leader {
 		r.leave()
 	}
 }

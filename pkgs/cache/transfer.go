@@ -27,7 +27,7 @@ func (f *flight) run(ctx context.Context, next exchange.Source, req *exchange.Re
 		f.mu.Unlock()
 		f.release()
 	}()
-	if old == nil && f.overtaken(ctx, req) {
+	if f.second && f.overtaken(ctx, req) {
 		return
 	}
 	ask := req.Clone()

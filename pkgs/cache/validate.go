@@ -43,7 +43,7 @@ func (c *Cache) validate(ctx context.Context, next exchange.Source, req *exchang
 		s.body.Close()
 		return n.response(left), nil
 	}
-	f, r, leader := c.join(ctx, next, req, s.entry)
+	f, r, leader := c.join(ctx, next, req, s.entry, 0)
 	if f == nil {
 		if usable {
 			return s.stale(req, exchange.Outcome{Hit: true, Detail: "overload"}), nil

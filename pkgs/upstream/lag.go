@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"container/list"
 	"net/http"
 	"slices"
 	"sync"
@@ -26,14 +27,15 @@ const (
 type dates struct {
 	mu    sync.Mutex        // held for arithmetic only
 	paths map[string]*dated // at most maxDated; guarded by mu, like all below
-	clock int64
+	order list.List         // of *dated, the last used first
 }
 
 // A dated is what is known of one path.
 type dated struct {
 	newest  time.Time // of all mirrors
 	read    bool      // the dates are the content's own; those of headers do not count then
-	used    int64
+	path    string
+	place   *list.Element // in order
 	mirrors map[*mirror]sighting
 }
 
@@ -74,22 +76,18 @@ func (d *dates) path(path string) *dated {
 	if d.paths == nil {
 		d.paths = map[string]*dated{}
 	}
-	d.clock++
 	p := d.paths[path]
-	if p == nil {
-		if len(d.paths) >= maxDated {
-			oldest := ""
-			for name, o := range d.paths {
-				if oldest == "" || o.used < d.paths[oldest].used {
-					oldest = name
-				}
-			}
-			delete(d.paths, oldest)
-		}
-		p = &dated{mirrors: map[*mirror]sighting{}}
-		d.paths[path] = p
+	if p != nil {
+		d.order.MoveToFront(p.place)
+		return p
 	}
-	p.used = d.clock
+	if len(d.paths) >= maxDated {
+		oldest := d.order.Remove(d.order.Back()).(*dated)
+		delete(d.paths, oldest.path)
+	}
+	p = &dated{path: path, mirrors: map[*mirror]sighting{}}
+	p.place = d.order.PushFront(p)
+	d.paths[path] = p
 	return p
 }
 

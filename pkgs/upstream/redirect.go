@@ -194,7 +194,7 @@ type wrapped struct{ *mirror }
 
 // RoundTrip sends r to the mirror, or to another host as a redirect would lead there.
 func (w wrapped) RoundTrip(r *http.Request) (*http.Response, error) {
-	if originOf(r.URL) == w.origin {
+	if r.URL.Scheme == w.scheme && r.URL.Host == w.host || originOf(r.URL) == w.origin {
 		return w.own.RoundTrip(r)
 	}
 	ctx, err := w.routed(r.Context(), r, false, false)

@@ -15,10 +15,21 @@ import (
 func (s *Store) Open(ctx context.Context, key exchange.Key) (*exchange.Entry, io.ReadSeekCloser, error) {
 	e, file, err := s.find(ctx, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open %v: %w", key, err)
+		return nil, nil, &keyError{"open", key, err}
 	}
 	return e, file, nil
 }
+
+// A keyError is what failed with a key. Nobody reads most of them, which say that
+// there is nothing; so the text is made for who does.
+type keyError struct {
+	act string
+	key exchange.Key
+	err error
+}
+
+func (e *keyError) Error() string { return fmt.Sprintf("%s %v: %v", e.act, e.key, e.err) }
+func (e *keyError) Unwrap() error { return e.err }
 
 // find opens the content of key and its entry, which is proved if it has to be.
 func (s *Store) find(ctx context.Context, key exchange.Key) (*exchange.Entry, *plain, error) {

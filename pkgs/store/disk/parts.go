@@ -189,7 +189,7 @@ func (s *Store) Resume(ctx context.Context, key exchange.Key) (store.Keeper, *ex
 	}
 	r := s.parts.take(key)
 	if r == nil {
-		return nil, nil, nil, fmt.Errorf("resume %v: %w", key, fs.ErrNotExist)
+		return nil, nil, nil, &keyError{"resume", key, fs.ErrNotExist}
 	}
 	k, err := r.state()
 	if err == nil && s.now().Sub(k.at) > maxPartAge {
