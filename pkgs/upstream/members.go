@@ -123,8 +123,12 @@ func (m *Members) Get(ctx context.Context, req *exchange.Request) (*exchange.Res
 }
 
 // Strange says whether e, which is stored, is of a name that is private now, and came
-// from where nobody would ask about it any more.
+// from where nobody would ask about it any more. What req itself names by digest is
+// the same wherever it came from.
 func (m *Members) Strange(req *exchange.Request, e *exchange.Entry) bool {
+	if req.Digest != "" {
+		return false
+	}
 	owners := m.Rules.Owners(req)
 	return len(owners) > 0 && e.Mirror != "" && !slices.ContainsFunc(owners, func(i int) bool {
 		o := &m.Members[i]
