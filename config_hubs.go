@@ -80,11 +80,11 @@ func (c *Config) Served() []Hub {
 type HubOptions struct {
 	// Second hosts that indexes link to, by alias: their base URLs. Links below one
 	// become /_f/ALIAS/… of the hub. Default none.
-	Files map[string]URL `yaml:"files,omitzero" hub:"pypi,npm,cargo,composer,nuget"`
+	Files map[string]URL `yaml:"files,omitzero" hub:"pypi,npm,cargo,composer,nuget,pub"`
 
 	// Second hosts that are not in files are learned from the indexes of the mirrors,
 	// and remembered: any public one that their allowed-redirect admits. Default false.
-	LearnFiles bool `yaml:"learn-files,omitzero" hub:"pypi,npm,cargo,composer,nuget"`
+	LearnFiles bool `yaml:"learn-files,omitzero" hub:"pypi,npm,cargo,composer,nuget,pub"`
 
 	// The query of a request neither selects content nor goes upstream. Default false.
 	// Other types know where a query means something.

@@ -26,6 +26,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/npm"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/nuget"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/oci"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pypi"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/upstream"
@@ -53,6 +54,7 @@ var hubs = map[HubType]module{
 	"rpm":    {"RPM repositories", 5 * time.Minute, newRPM},
 	"apk":    {"Alpine's repositories", 5 * time.Minute, newApk},
 	"pacman": {"pacman's repositories", 5 * time.Minute, newPacman},
+	"pub":    {"Dart's and Flutter's packages", 5 * time.Minute, newPub},
 	"hex":    {"Erlang's and Elixir's packages", 5 * time.Minute, newHex},
 
 	"composer": {"Composer repositories of PHP packages", 5 * time.Minute, newComposer},
@@ -96,6 +98,10 @@ func newPyPI(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { 
 
 func newCargo(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return cargo.New(o), nil
+}
+
+func newPub(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return pub.New(o, l), nil
 }
 
 func newHex(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
