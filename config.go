@@ -359,6 +359,10 @@ type Limits struct {
 	// How long requests under way may go on once the process is asked to stop.
 	// Default 30s.
 	Drain Duration `yaml:"drain"`
+
+	// How long connections may go on in a process that another one has taken over
+	// from (SIGUSR2), before it drains. Default 1h.
+	Upgrade Duration `yaml:"upgrade"`
 }
 
 // Fills bound what is asked of mirrors at a time. What finds no room waits for it,

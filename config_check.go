@@ -292,6 +292,7 @@ func (d *decoder) limits(l *Limits) {
 		{"upstream-header-timeout", l.UpstreamHeaderTimeout},
 		{"upstream-idle-timeout", l.UpstreamIdleTimeout},
 		{"drain", l.Drain},
+		{"upgrade", l.Upgrade},
 	} {
 		if t.Duration <= 0 || t.Duration == Never {
 			d.reject("limits."+t.key, "must be more than 0 and end")

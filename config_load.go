@@ -143,6 +143,7 @@ func defaults() *Config {
 			Redirects:             5,
 			Object:                50 << 30,
 			Drain:                 Duration(30 * time.Second),
+			Upgrade:               Duration(time.Hour),
 		},
 		Log:        Log{Format: LogText, Access: true},
 		Traces:     Traces{Percent: 100},

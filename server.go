@@ -56,6 +56,9 @@ type Options struct {
 	Level *slog.LevelVar // of Log: each configuration in force sets it to log.level; nil: it stays
 	File  string         // whose change makes Run read the configuration again; "": none
 
+	// Predecessor is the process that this one takes over from; nil: there is none.
+	Predecessor *Predecessor
+
 	changing func(exchange.Key) (done func()) // what the store tells of
 }
 
@@ -89,6 +92,8 @@ type Server struct {
 	connections *connections
 	fills       fills
 	doors       doors
+	upgrades    upgrades
+	following   sync.WaitGroup // the predecessor
 	notifier    notifier
 
 	rereading sync.Mutex // before reloading
@@ -115,8 +120,9 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	recent := observe.NewRecent(recentErrors)
 	o.Log = slog.New(recent.Wrap(o.Log.Handler()))
 	epochs := front.NewEpochs()
-	o.changing = epochs.Changing
 	s := &Server{options: o, log: o.Log, epochs: epochs, via: "cache-proxy-" + instance(), connections: newConnections(), notifier: newNotifier(), recent: recent, stopped: make(chan struct{})}
+	s.upgrades.left = make(chan struct{})
+	o.changing = s.storeChanging
 	s.stopping = sync.OnceFunc(func() { close(s.stopped) })
 	s.fills = fills{limits: func() *Fills { return &s.revision().config.Limits.Fills }, clients: map[netip.Addr]int{}}
 	defer func() {
@@ -126,6 +132,9 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	}()
 	if s.store, err = stores[cfg.Storage.Type](cfg, o); err != nil {
 		return nil, err
+	}
+	if d, ok := s.store.(*disk.Store); ok && o.Predecessor != nil {
+		s.following.Go(func() { s.follow(o.Predecessor, d) })
 	}
 	if s.ledger, err = ledger.Open(ledger.Options{
 		Path: filepath.Join(cfg.Storage.Local.Path, ".meta", "ledger"),
@@ -170,6 +179,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer rev.drop()
+	if s.upgrades.leaving.Load() {
+		w.Header().Set("Connection", "close") // the next request is the successor's
+	}
 	rev.handler.ServeHTTP(w, r)
 }
 
@@ -207,6 +219,8 @@ func (s *Server) close(ctx context.Context) error {
 	if s.ledger != nil {
 		errs = append(errs, s.ledger.Close())
 	}
+	s.options.Predecessor.abandon()
+	s.following.Wait()
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}
@@ -230,6 +244,10 @@ func prefixes(all []Prefix) []netip.Prefix {
 
 func openDisk(cfg *Config, o Options) (closingStore, error) {
 	c := &cfg.Storage.Local
+	var ceded *os.File
+	if o.Predecessor != nil {
+		ceded = o.Predecessor.lock
+	}
 	d, err := disk.Open(disk.Options{
 		Root:             c.Path,
 		TemporaryPattern: c.TemporaryFilePattern,
@@ -237,6 +255,7 @@ func openDisk(cfg *Config, o Options) (closingStore, error) {
 		MinFree:          disk.Size{Bytes: int64(c.MinFree.Bytes), Percent: c.MinFree.Percent},
 		Strict:           c.Durability == Strict,
 		Changing:         o.changing,
+		Ceded:            ceded,
 		Log:              o.Log,
 		Now:              o.Now,
 	})

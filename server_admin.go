@@ -25,9 +25,12 @@ type operators struct {
 	metrics http.Handler
 	board   board
 
-	mu      sync.Mutex
-	config  *Config // of which handler is; guarded by mu, like all below
-	handler http.Handler
+	mu       sync.Mutex
+	config   *Config // of which handler is; guarded by mu, like all below
+	handler  http.Handler
+	listener net.Listener // nil: none is served on
+	address  Address      // of listener, as configured
+	end      func()       // of serving; nil likewise
 }
 
 func newOperators(s *Server) *operators {
@@ -93,17 +96,18 @@ func (a *operators) listen(cfg *Config) (net.Listener, error) {
 	if !cfg.Admin.Listen.IsSet() {
 		return nil, nil
 	}
-	l, err := listen(cfg.Admin.Listen.Address)
+	l, err := a.server.listen(cfg.Admin.Listen.Address, true)
 	if err != nil {
 		return nil, fmt.Errorf("admin.listen: %w", err)
 	}
 	return l, nil
 }
 
-// serve answers on l, which may be nil, until stop is called.
-func (a *operators) serve(l net.Listener) (stop func()) {
+// serve answers on l, which may be nil, until stop is called. address is what the
+// configuration has for it.
+func (a *operators) serve(l net.Listener, address Address) {
 	if l == nil {
-		return func() {}
+		return
 	}
 	s := a.server
 	s.log.Info("serving admin", "addr", l.Addr().String())
@@ -121,10 +125,32 @@ func (a *operators) serve(l net.Listener) (stop func()) {
 			s.log.Error("admin listener ended", "err", err)
 		}
 	}()
-	return func() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.listener, a.address = l, address
+	a.end = func() {
 		server.Close()
 		<-done
 	}
+}
+
+// stop ends serving, if it has not ended yet.
+func (a *operators) stop() {
+	a.mu.Lock()
+	end := a.end
+	a.listener, a.end = nil, nil
+	a.mu.Unlock()
+	if end != nil {
+		end()
+	}
+}
+
+// listening is the listener that is served on, and its address as configured; nil
+// if there is none.
+func (a *operators) listening() (net.Listener, Address) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.listener, a.address
 }
 
 // A Status is what runs, and in what state.

@@ -51,6 +51,7 @@ type league struct {
 
 	mu      sync.Mutex
 	written string // what the file has; guarded by mu
+	paused  bool   // the file is another process's; guarded by mu
 }
 
 // openLeague reads what there is. A file that cannot be read is as good as none.
@@ -100,7 +101,7 @@ func (l *league) save(all []Standing) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if string(text) == l.written {
+	if l.paused || string(text) == l.written {
 		return nil
 	}
 	if err := os.WriteFile(l.file+".new", text, 0o600); err != nil {
@@ -111,6 +112,13 @@ func (l *league) save(all []Standing) error {
 	}
 	l.written = string(text)
 	return nil
+}
+
+// pause leaves the file to another process, or takes it back.
+func (l *league) pause(paused bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.paused, l.written = paused, ""
 }
 
 // keep saves now and then, and sets the rate of the hour, until ctx is done.

@@ -23,9 +23,10 @@ type inlet struct {
 // Run serves on the configured addresses, that of operators too, until ctx is
 // done, then drains: requests under way may go on for limits.drain. Sockets that
 // the process was started with (systemd's protocol, LISTEN_FDS) take the place of
-// those for clients. The error is about listening or serving; after a drain there is none.
+// those for clients. It ends likewise behind an Upgrade. The error is about listening or serving; after a drain there is none.
 func (s *Server) Run(ctx context.Context) error {
 	given, err := inherited()
+	given = append(given, s.options.Predecessor.given()...)
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
@@ -33,7 +34,8 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
-	defer s.operators.serve(operators)()
+	s.operators.serve(operators, s.revision().config.Admin.Listen.Address)
+	defer s.operators.stop()
 	if len(given) > 0 {
 		return s.Serve(ctx, given...)
 	}
@@ -69,6 +71,7 @@ func (s *Server) run(ctx context.Context, inlets []*inlet) error {
 	kept.Go(func() { s.watch(keeping) })
 	kept.Go(func() { s.tell(keeping) })
 	s.notifier.ready()
+	s.options.Predecessor.ready()
 	kept.Go(func() { s.notifier.watchdog(keeping) })
 
 	var err error
@@ -76,10 +79,16 @@ func (s *Server) run(ctx context.Context, inlets []*inlet) error {
 	case err = <-failed:
 	case <-s.stopped:
 		s.log.Info("draining", "limit", s.revision().config.Limits.Drain, "cause", "an operator")
+	case <-s.upgrades.left:
+		s.operators.stop()
+		s.leave(ctx)
+		s.log.Info("draining", "limit", s.revision().config.Limits.Drain, "cause", "an upgrade")
 	case <-ctx.Done():
 		s.log.Info("draining", "limit", s.revision().config.Limits.Drain)
 	}
-	s.notifier.stopping()
+	if !s.upgrades.leaving.Load() {
+		s.notifier.stopping()
+	}
 	s.draining.Store(true)
 	s.reloading.Lock() // a reload under way ends first; none begins any more
 	s.detach(slices.Clone(s.inlets))
@@ -141,7 +150,7 @@ func (s *Server) open(cfg *Config) (opened, gone []*inlet, err error) {
 		if slices.ContainsFunc(s.inlets, func(p *inlet) bool { return p.address == a }) {
 			continue
 		}
-		l, err := listen(a)
+		l, err := s.listen(a, false)
 		if err != nil {
 			return opened, nil, err
 		}
@@ -153,6 +162,15 @@ func (s *Server) open(cfg *Config) (opened, gone []*inlet, err error) {
 		}
 	}
 	return opened, gone, nil
+}
+
+// listen opens an address, for operators or for clients, unless the process before
+// has it open.
+func (s *Server) listen(a Address, operators bool) (net.Listener, error) {
+	if l := s.options.Predecessor.take(a, operators); l != nil {
+		return l, nil
+	}
+	return listen(a)
 }
 
 // listen opens an address. A socket file that nobody listens on is replaced.

@@ -187,6 +187,13 @@ func (n *connections) leave(client netip.Addr) {
 	}
 }
 
+// open is how many connections there are.
+func (n *connections) open() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.all
+}
+
 const tooMany = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n" +
 	"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
 
@@ -282,13 +289,10 @@ type Stats struct {
 // Stats are the numbers as they are now.
 func (s *Server) Stats() Stats {
 	n := s.connections
-	n.mu.Lock()
-	all := n.all
-	n.mu.Unlock()
 	return Stats{
 		Fills: s.fills.stats(),
 
-		Connections:   all,
+		Connections:   n.open(),
 		RefusedAll:    n.refusedAll.Load(),
 		RefusedClient: n.refusedClient.Load(),
 		RefusedFiles:  n.refusedFiles.Load(),

@@ -30,19 +30,28 @@ func inherited() ([]net.Listener, error) {
 	}
 	var all []net.Listener
 	for fd := firstInherited; fd < firstInherited+int(count); fd++ {
-		syscall.CloseOnExec(fd)
-		f := os.NewFile(uintptr(fd), "LISTEN_FD_"+strconv.Itoa(fd))
-		l, err := net.FileListener(f)
-		f.Close()
+		l, err := inheritedListener(fd)
 		if err != nil {
 			for _, l := range all {
 				l.Close()
 			}
-			return nil, fmt.Errorf("descriptor %d of LISTEN_FDS is no socket that listens: %w", fd, err)
+			return nil, fmt.Errorf("LISTEN_FDS: %w", err)
 		}
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// inheritedListener is the socket that the process was started with as fd.
+func inheritedListener(fd int) (net.Listener, error) {
+	syscall.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "LISTEN_FD_"+strconv.Itoa(fd))
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("descriptor %d is no socket that listens: %w", fd, err)
+	}
+	return l, nil
 }
 
 // A notifier tells systemd what becomes of the process (sd_notify(3)). The zero

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
@@ -21,6 +22,8 @@ type memories struct {
 
 	mu  sync.Mutex
 	hub map[string]*hub.Memory
+
+	paused atomic.Bool // the files are another process's
 }
 
 func openMemories(data string, log *slog.Logger) *memories {
@@ -62,8 +65,14 @@ func (m *memories) read(kind, name string) []byte {
 	return text
 }
 
+// pause leaves the files to another process, or takes them back.
+func (m *memories) pause(paused bool) { m.paused.Store(paused) }
+
 // write replaces a file, so that a reader sees the old or the new one.
 func (m *memories) write(kind, name string, state []byte) {
+	if m.paused.Load() {
+		return
+	}
 	file := filepath.Join(m.dir, kind, name+".json")
 	err := os.MkdirAll(filepath.Dir(file), 0o700)
 	if err == nil {

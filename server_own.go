@@ -44,7 +44,7 @@ func (s *Server) own(w http.ResponseWriter, r *http.Request, rev *revision) {
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	switch err := s.ready.check(r.Context(), s.store); {
-	case s.draining.Load():
+	case s.draining.Load() && !s.upgrades.leaving.Load(): // behind an upgrade another process is ready
 		ownText(w, r, http.StatusServiceUnavailable, "draining\n")
 	case err != nil:
 		s.log.Warn("the store cannot be written", "err", err)

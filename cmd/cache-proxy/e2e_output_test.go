@@ -57,6 +57,29 @@ func (o *output) await(t *testing.T, pattern string) []string {
 	}
 }
 
+// forget lets nothing that was written so far be found.
+func (o *output) forget() { o.change(func() { o.text = nil }) }
+
+// awaitEnd waits until nothing more will be written.
+func (o *output) awaitEnd(t *testing.T) {
+	t.Helper()
+	late := time.After(45 * time.Second)
+	for {
+		o.mu.Lock()
+		ended, grown := o.ended, o.grown
+		o.mu.Unlock()
+		if ended {
+			return
+		}
+		select {
+		case <-grown:
+		case <-late:
+			t.Error("the log does not end")
+			return
+		}
+	}
+}
+
 func (o *output) tail() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

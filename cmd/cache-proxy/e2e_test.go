@@ -62,6 +62,8 @@ func TestE2E(t *testing.T) {
 		{"memory", testMemory},
 		{"drain", testDrain},
 		{"hangup", testHangup},
+		{"upgrade", testUpgrade},
+		{"upgrade fails", testUpgradeFails},
 		{"one daemon a directory", testLock},
 		{"command line", testCommandLine},
 		{"pprof", testPprof},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"syscall"
 
@@ -19,7 +20,7 @@ import (
 func (p *invocation) serveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve until SIGTERM, then drain; SIGHUP reads the configuration again",
+		Short: "Serve until SIGTERM, then drain; SIGHUP reads the configuration again, SIGUSR2 starts a new program",
 		Example: `  cache-proxy                         ./config.yaml, or else public mirrors, on :8881 with ./data
   cache-proxy --config /etc/cache-proxy.yaml --log-level debug`,
 		Args: none,
@@ -63,17 +64,24 @@ func (p *invocation) serve(c *cacheproxy.Config, source string, warnings []cache
 	}
 	ctx, stop := untilSignal(log)
 	defer stop()
-	hangups := make(chan os.Signal, 1) // from now on, since a SIGHUP would else end the process
+	hangups, upgrades := make(chan os.Signal, 1), make(chan os.Signal, 1) // from now on, since they would else end the process
 	signal.Notify(hangups, syscall.SIGHUP)
+	signal.Notify(upgrades, syscall.SIGUSR2)
+	before, err := cacheproxy.FindPredecessor()
+	if err != nil {
+		log.Error("failed to start server", "err", err)
+		return exitFailed
+	}
 	s, err := cacheproxy.New(c, cacheproxy.Options{
 		Log: log, Lines: logger, Level: logger.Level, Version: programVersion(), Debug: p.debug.handler(),
-		File: p.file(), Load: p.reload, Prepare: logger.Prepare,
+		File: p.file(), Load: p.reload, Prepare: logger.Prepare, Predecessor: before,
 	})
 	if err != nil {
 		log.Error("failed to start server", "err", err)
 		return exitFailed
 	}
-	defer onHangup(hangups, func() { s.Refresh("SIGHUP") })()
+	defer onSignal(hangups, func() { s.Refresh("SIGHUP") })()
+	defer onSignal(upgrades, func() { upgrade(ctx, s, log) })()
 	if err := s.Run(ctx); err != nil {
 		message := "server failed"
 		if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "listen" {
@@ -117,16 +125,32 @@ func untilSignal(log *slog.Logger) (ctx context.Context, stop func()) {
 	}
 }
 
-// onHangup calls refresh for what comes from hangups, one call at a time, until
-// stop is called, which waits for the last.
-func onHangup(hangups chan os.Signal, refresh func()) (stop func()) {
+// upgrade replaces the process by one of the program that is installed under its
+// name now, with the same arguments.
+func upgrade(ctx context.Context, s *cacheproxy.Server, log *slog.Logger) {
+	program, err := exec.LookPath(os.Args[0]) // with links as they are now
+	if err != nil {
+		program, err = os.Executable()
+	}
+	if err == nil {
+		log.Info("starting the program anew", "cause", "SIGUSR2", "program", program)
+		err = s.Upgrade(ctx, program, os.Args[1:]...)
+	}
+	if err != nil {
+		log.Error("no other process has taken over; this one goes on", "err", err)
+	}
+}
+
+// onSignal calls act for what comes from signals, one call at a time, until stop is
+// called, which waits for the last.
+func onSignal(signals chan os.Signal, act func()) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for {
 			select {
-			case <-hangups:
-				refresh()
+			case <-signals:
+				act()
 			case <-done:
 				return
 			}
