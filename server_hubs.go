@@ -58,6 +58,7 @@ var hubs = map[HubType]module{
 	"hex":    {"Erlang's and Elixir's packages", 5 * time.Minute, newHex},
 
 	"composer": {"Composer repositories of PHP packages", 5 * time.Minute, newComposer},
+	"rubygems": {"gem repositories", 5 * time.Minute, newRubyGems},
 }
 
 // defaultHub is the name of the hub that the configuration's first sections

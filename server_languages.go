@@ -3,6 +3,7 @@ package cacheproxy
 import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/composer"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/rubygems"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
@@ -10,4 +11,8 @@ import (
 
 func newComposer(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return composer.New(o, l), nil
+}
+
+func newRubyGems(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return rubygems.New(o, l), nil
 }

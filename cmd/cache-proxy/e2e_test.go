@@ -48,6 +48,7 @@ func TestE2E(t *testing.T) {
 		{"oci clients", testOCIClients},
 		{"cargo", testCargo},
 		{"composer", testComposer},
+		{"rubygems", testRubyGems},
 		{"maven", testMaven},
 		{"nuget", testNuGet},
 		{"hex", testHex},

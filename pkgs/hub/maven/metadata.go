@@ -20,7 +20,7 @@ const (
 // first mirror that has such a one. If none has, the older copy in the cache is the
 // newer one. What was seen is forgotten at a restart.
 func (h *Hub) newest(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	return h.judged(ctx, next, req, func(resp *exchange.Response) (io.ReadCloser, error) {
+	return h.hub.Judged(ctx, next, req, func(resp *exchange.Response) (io.ReadCloser, error) {
 		text, err := io.ReadAll(io.LimitReader(resp.Body, maxMetadata))
 		if err == nil && len(text) < maxMetadata {
 			err = h.advance(req.Key, lastUpdated(text))

@@ -9,16 +9,12 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
 
-const (
-	maxSide  = 4 << 10 // bytes of a side file
-	maxTries = 4       // mirrors that are asked for one
-)
+const maxSide = 4 << 10 // bytes of a side file
 
 // cutSide says whose checksum the file at path is, and by which algorithm; "" if
 // it is no side file.
@@ -61,7 +57,7 @@ func (h *Hub) computed(ctx context.Context, next exchange.Source, req *exchange.
 // something is: from the first mirror that has such a one. It teaches what
 // released content is to be; what may change is not asked for here.
 func (h *Hub) checked(ctx context.Context, next exchange.Source, req *exchange.Request, of, algorithm string) (*exchange.Response, error) {
-	return h.judged(ctx, next, req, func(resp *exchange.Response) (io.ReadCloser, error) {
+	return h.hub.Judged(ctx, next, req, func(resp *exchange.Response) (io.ReadCloser, error) {
 		text, digest, err := readSide(resp, algorithm)
 		if err == nil {
 			err = h.compare(ctx, of, digest)
@@ -72,32 +68,6 @@ func (h *Hub) checked(ctx context.Context, next exchange.Source, req *exchange.R
 		h.ledger.Teach(exchange.Key{Hub: req.Key.Hub, Path: of}, exchange.Fact{Digest: digest})
 		return io.NopCloser(bytes.NewReader(text)), nil
 	})
-}
-
-// judged is the answer of the first mirror whose content judge takes; judge takes
-// the answer's body over, and gives one in its place.
-func (h *Hub) judged(ctx context.Context, next exchange.Source, req *exchange.Request,
-	judge func(*exchange.Response) (io.ReadCloser, error)) (*exchange.Response, error) {
-	ask := req.Clone()
-	for try := 1; ; try++ {
-		resp, err := next.Get(ctx, ask)
-		if err != nil || resp.Entry.Status != http.StatusOK {
-			return resp, err
-		}
-		body, err := judge(resp)
-		if err == nil {
-			own := *resp
-			own.Body, own.Ranges = body, nil // what else upstream has was not judged
-			return &own, nil
-		}
-		if h.hub.Log != nil {
-			h.hub.Log.WarnContext(ctx, "content refused", "hub", req.Key.Hub, "key", req.Key.Path, "mirror", resp.Entry.Mirror, "err", err)
-		}
-		if try == maxTries || len(h.hub.Mirrors) <= try || ctx.Err() != nil {
-			return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right content", Err: err}
-		}
-		ask.Avoid = append(slices.Clip(ask.Avoid), resp.Entry.Mirror)
-	}
 }
 
 // readSide reads a side file, and closes it.

@@ -1,0 +1,41 @@
+package hub
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"slices"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+)
+
+// maxTries is how many mirrors are asked for content that is judged.
+const maxTries = 4
+
+// Judged is, for a Gate, the answer of the first mirror whose content judge takes;
+// other answers than 200 pass. judge takes the answer's body over, and gives one in
+// its place; its error is for the log. If no mirror's content is taken, the error
+// is a 502, on which the cache keeps to what it has.
+func (o *Options) Judged(ctx context.Context, next exchange.Source, req *exchange.Request,
+	judge func(*exchange.Response) (io.ReadCloser, error)) (*exchange.Response, error) {
+	ask := req.Clone()
+	for try := 1; ; try++ {
+		resp, err := next.Get(ctx, ask)
+		if err != nil || resp.Entry.Status != http.StatusOK {
+			return resp, err
+		}
+		body, err := judge(resp)
+		if err == nil {
+			own := *resp
+			own.Body, own.Ranges = body, nil // what else upstream has was not judged
+			return &own, nil
+		}
+		if o.Log != nil {
+			o.Log.WarnContext(ctx, "content refused", "hub", req.Key.Hub, "key", req.Key.Path, "mirror", resp.Entry.Mirror, "err", err)
+		}
+		if try == maxTries || len(o.Mirrors) <= try || ctx.Err() != nil {
+			return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right content", Err: err}
+		}
+		ask.Avoid = append(slices.Clip(ask.Avoid), resp.Entry.Mirror)
+	}
+}

@@ -1,0 +1,89 @@
+package rubygems
+
+import (
+	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"io"
+	"net/http"
+	"regexp"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+)
+
+// ownTag is an entity tag that is an MD5, as those of the repositories that Bundler
+// was made for are.
+var ownTag = regexp.MustCompile(`^(?:W/)?"([0-9a-f]{32})"$`)
+
+// maxSums is how many sums are remembered.
+const maxSums = 20_000
+
+// tagged is next's answer with the MD5 of the content as its ETag, and that as a
+// digest; "" where it is not known, and then there is no ETag. An origin that has
+// other ones is waited for to the end, since nothing tells the MD5 before.
+func (h *Hub) tagged(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, exchange.Digest, error) {
+	resp, err := next.Get(ctx, req)
+	if err != nil || resp.Entry.Status != http.StatusOK {
+		return resp, "", err
+	}
+	if m := ownTag.FindStringSubmatch(resp.Entry.Header.Get("Etag")); m != nil {
+		return resp, exchange.Digest("md5:" + m[1]), nil
+	}
+	if sum := h.sumOf(resp.Entry.Digest); sum != "" {
+		return withTag(resp, sum), sum, nil
+	}
+	if req.Head { // the head does not tell
+		resp.Body.Close()
+		whole := req.Clone()
+		whole.Head = false
+		if resp, err = next.Get(ctx, whole); err != nil || resp.Entry.Status != http.StatusOK {
+			return resp, "", err
+		}
+	}
+	own, better := md5.New(), sha256.New()
+	_, err = io.Copy(io.MultiWriter(own, better), resp.Body)
+	resp.Body.Close()
+	if err != nil {
+		return nil, "", &exchange.Error{Status: http.StatusBadGateway, Message: "the index was cut short", Err: err}
+	}
+	read, sum := resp.Entry, exchange.NewDigest("md5", own.Sum(nil))
+	h.remember(exchange.NewDigest("sha256", better.Sum(nil)), sum)
+	if resp, err = next.Get(ctx, req); err != nil || resp.Entry.Status != http.StatusOK {
+		return resp, "", err
+	}
+	// A transfer that is just ending may be shared once more; its entry has no digest yet.
+	if e := resp.Entry; e.Digest != "" || !e.Received.Equal(read.Received) || e.Mirror != read.Mirror {
+		sum = h.sumOf(e.Digest)
+	}
+	return withTag(resp, sum), sum, nil
+}
+
+// withTag is resp with an ETag that is sum, or with none.
+func withTag(resp *exchange.Response, sum exchange.Digest) *exchange.Response {
+	own, e := *resp, *resp.Entry
+	if e.Header = e.Header.Clone(); e.Header == nil {
+		e.Header = http.Header{}
+	}
+	e.Header.Del("Etag")
+	if sum != "" {
+		e.Header.Set("Etag", `"`+sum.Hex()+`"`)
+	}
+	own.Entry = &e
+	return &own
+}
+
+// sumOf is the MD5 of content with this digest; "" if that is not remembered.
+func (h *Hub) sumOf(digest exchange.Digest) exchange.Digest {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.md5[digest]
+}
+
+func (h *Hub) remember(digest, sum exchange.Digest) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.md5) >= maxSums {
+		clear(h.md5)
+	}
+	h.md5[digest] = sum
+}
