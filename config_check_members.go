@@ -3,6 +3,7 @@ package cacheproxy
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
@@ -12,7 +13,7 @@ import (
 func (d *decoder) members(at string, h *Hub) {
 	parts, of := partsOf(h.Upstream), map[string]string{}
 	for i := range h.Upstream {
-		u, at := &h.Upstream[i], join(at, fmt.Sprintf("upstream[%d]", i))
+		u, at := &h.Upstream[i], strings.TrimPrefix(fmt.Sprintf("%s.upstream[%d]", at, i), ".")
 		switch {
 		case u.Member == "" && len(parts) > 1:
 			d.reject(at+".member", "required: other upstreams of the hub name theirs")
