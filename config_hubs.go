@@ -86,6 +86,11 @@ type HubOptions struct {
 	// and remembered: any public one that their allowed-redirect admits. Default false.
 	LearnFiles bool `yaml:"learn-files,omitzero" hub:"pypi,npm,cargo,composer,nuget,pub"`
 
+	// What is below src/contrib depends on the release of R and the system that clients
+	// name in User-Agent, which goes upstream: for servers that send binaries there.
+	// Default false.
+	ByUserAgent bool `yaml:"by-user-agent,omitzero" hub:"cran"`
+
 	// The query of a request neither selects content nor goes upstream. Default false.
 	// Other types know where a query means something.
 	IgnoreQuery bool `yaml:"ignore-query,omitzero" hub:"files"`

@@ -176,6 +176,7 @@ hubs:
 - {name: o, type: oci, options: {ns: [docker.example.org, 'r.example.org:5000'], default: true, library: true, auth-hosts: Auth.example.org}}
 - {name: n, type: npm, options: {learn-files: true, files: {f: 'https://f.example.org/x/'}}}
 - {name: f, options: {ignore-query: true, absent: [403]}}
+- {name: c, type: cran, options: {by-user-agent: true}}
 `
 	c, _ := must(t, text)
 	assert.Equal(t, "https://proxy.example.org/cache", c.PublicURL.String())
@@ -192,6 +193,7 @@ hubs:
 	assert.Equal(t, []string{"auth.example.org"}, c.Hubs[4].Options.AuthHosts)
 	assert.True(t, c.Hubs[4].Options.Library)
 	assert.True(t, c.Hubs[5].Options.LearnFiles)
+	assert.True(t, c.Hubs[7].Options.ByUserAgent)
 
 	var out, twice bytes.Buffer
 	require.NoError(t, c.WriteYAML(&out))

@@ -18,6 +18,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/cargo"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/cran"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/files"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/gomod"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/hex"
@@ -48,6 +49,7 @@ var hubs = map[HubType]module{
 	HubOCI:   {"container registries", oci.TagTTL, newOCI},
 	"npm":    {"npm registries", 5 * time.Minute, newNPM},
 	"nuget":  {"NuGet feeds of version 3", 5 * time.Minute, newNuGet},
+	"cran":   {"R packages: CRAN and its kin", 5 * time.Minute, newCRAN},
 	"pypi":   {"Python package indexes", 10 * time.Minute, newPyPI},
 	"go":     {"Go modules and checksum databases", 5 * time.Minute, newGo},
 	"apt":    {"Debian-style repositories", 5 * time.Minute, newApt},
@@ -90,6 +92,10 @@ func newOCI(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 }
 
 func newNPM(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return npm.New(o, l) }
+
+func newCRAN(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return cran.New(o, l, cran.Options{ByUserAgent: c.ByUserAgent}), nil
+}
 
 func newNuGet(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return nuget.New(o), nil

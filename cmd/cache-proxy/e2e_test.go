@@ -51,6 +51,7 @@ func TestE2E(t *testing.T) {
 		{"rubygems", testRubyGems},
 		{"maven", testMaven},
 		{"nuget", testNuGet},
+		{"cran", testCRAN},
 		{"hex", testHex},
 		{"nginx", testNginx},
 		{"setup", testSetupScript},

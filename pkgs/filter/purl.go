@@ -21,7 +21,7 @@ type Pattern struct {
 
 // purls are the types of package URLs, and which types of hubs serve them.
 var purls = map[string][]string{
-	"npm": {"npm"}, "pypi": {"pypi"}, "golang": {"go"}, "cargo": {"cargo"}, "nuget": {"nuget"}, "maven": {"maven"}, "oci": {"oci"}, "docker": {"oci"},
+	"npm": {"npm"}, "pypi": {"pypi"}, "golang": {"go"}, "cargo": {"cargo"}, "nuget": {"nuget"}, "cran": {"cran"}, "maven": {"maven"}, "oci": {"oci"}, "docker": {"oci"},
 	"deb": {"apt"}, "rpm": {"rpm"}, "apk": {"apk"}, "alpm": {"pacman"}, "generic": {"files", "http"},
 }
 
