@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,14 +76,33 @@ func sumOf(text string) string { return fmt.Sprintf("%x", md5.Sum([]byte(text)))
 
 // An origin answers by path, as a cache with everything in it.
 type origin struct {
-	text map[string]string
 	etag string
-	ttls []time.Duration // of the requests for infos
+
+	mu   sync.Mutex // the ledger reads too
+	text map[string]string
+	ttls []time.Duration // of the requests for infos, but the usual one
+}
+
+func (o *origin) set(path, text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text[path] = text
+}
+
+// asked are the TTLs of the requests for infos since the last call.
+func (o *origin) asked() []time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := o.ttls
+	o.ttls = nil
+	return all
 }
 
 func (o *origin) Get(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	text := o.text[req.Key.Path]
-	if strings.HasPrefix(req.Key.Path, infoPrefix) {
+	if strings.HasPrefix(req.Key.Path, infoPrefix) && req.Policy.TTL != ttl {
 		o.ttls = append(o.ttls, req.Policy.TTL)
 	}
 	d := exchange.Digest("sha256:")
@@ -150,25 +170,22 @@ func TestInfo(t *testing.T) {
 	o := &origin{text: map[string]string{"/info/a": info, "/versions": "created_at: 2026-01-01T00:00:00Z\n---\na 1.0 " + strings.Repeat("00", 16) + "\nb 1.0 x\na 1.1 " + sumOf(info) + "\n"}}
 	ask(t, h, o, "/info/a", false)
 	ask(t, h, o, "/versions", false)
-	o.ttls = nil
+	assert.Empty(t, o.asked())
 	ask(t, h, o, "/info/a", false)
-	assert.Equal(t, []time.Duration{forever}, o.ttls, "it is what versions says")
+	assert.Equal(t, []time.Duration{forever}, o.asked(), "it is what versions says")
 
-	o.text["/info/a"] += "2.0 |\n"
-	o.ttls = nil
+	o.set("/info/a", info+"2.0 |\n")
 	ask(t, h, o, "/info/a", false)
-	assert.Contains(t, o.ttls, time.Duration(0), "validated, since it is another one")
-	o.ttls = nil
+	assert.Contains(t, o.asked(), time.Duration(0), "validated, since it is another one")
 	ask(t, h, o, "/info/a", false)
-	assert.NotContains(t, o.ttls, time.Duration(0), "but not all the time")
+	assert.NotContains(t, o.asked(), time.Duration(0), "but not all the time")
 	now = now.Add(2 * time.Minute)
 	ask(t, h, o, "/info/a", false)
-	assert.Contains(t, o.ttls, time.Duration(0))
+	assert.Contains(t, o.asked(), time.Duration(0))
 
 	now = now.Add(10 * time.Minute)
-	o.ttls = nil
 	ask(t, h, o, "/info/a", false)
-	assert.Equal(t, []time.Duration{ttl}, o.ttls, "versions may be another by now")
+	assert.Empty(t, o.asked(), "versions may be another by now")
 
 	for path, want := range map[string]exchange.Digest{
 		"/gems/a-1.0.gem":      exchange.Digest("sha256:" + strings.Repeat("0a", 32)),
