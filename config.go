@@ -74,6 +74,7 @@ type Config struct {
 	file    string         // that it was read from
 	lines   map[string]int // of every key in it, by path
 	objects *objects       // what of it is from elsewhere; nil: nothing
+	secrets []string       // files that secrets were read from
 }
 
 // Problem is what is wrong with the value at path, found after Load.
@@ -105,6 +106,10 @@ type Upstream struct {
 	// Basic authentication (RFC 7617). Not together with token.
 	Username string `yaml:"username"`
 	Password Secret `yaml:"password"`
+
+	// Further accounts at a registry (type oci), used in turn with username's: each until
+	// the registry says that little of its quota is left. Default none.
+	Accounts []Account `yaml:"accounts"`
 
 	// Bearer token (RFC 6750). Not together with username.
 	Token Secret `yaml:"token"`

@@ -240,6 +240,9 @@ func (d *decoder) secret(n *yaml.Node, path string, to *Secret) {
 	if err := to.read(from.File); err != nil {
 		d.problem(n.Line, path, "%v", err)
 	}
+	if d.config != nil {
+		d.config.secrets = append(d.config.secrets, from.File)
+	}
 }
 
 // scalar is the text of n with the environment's variables in it.

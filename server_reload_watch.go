@@ -77,13 +77,10 @@ func (s *Server) watched() []string {
 
 // files are those that the configuration names, beside that it is in.
 func (c *Config) files() []string {
-	all := []string{c.TLS.Cert, c.TLS.Key, c.Sentry.DSN.file}
+	all := append([]string{c.TLS.Cert, c.TLS.Key}, c.secrets...)
 	of := func(upstreams []Upstream) {
 		for _, u := range upstreams {
-			all = append(all, u.CA, u.ClientCert, u.ClientKey, u.Password.file, u.Token.file)
-			for _, value := range u.Headers {
-				all = append(all, value.file)
-			}
+			all = append(all, u.CA, u.ClientCert, u.ClientKey)
 		}
 	}
 	of(c.Upstream)

@@ -2,6 +2,7 @@ package cacheproxy_test
 
 import (
 	"crypto/tls"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -77,4 +78,37 @@ func TestWatchCertificate(t *testing.T) {
 	require.EqualValues(t, 1, serial())
 	certificate(t, dir, 2)
 	assert.Eventually(t, func() bool { return serial() == 2 }, 8*time.Second, 20*time.Millisecond)
+}
+
+// TestWatchSecrets: a secret in a file is the new one when that changes, of filters
+// and of operators too.
+func TestWatchSecrets(t *testing.T) {
+	dir, a, o := t.TempDir(), port(t), port(t)
+	secret := func(name, value string) string {
+		file := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(file+".new", []byte(value+"\n"), 0o600))
+		require.NoError(t, os.Rename(file+".new", file))
+		return file
+	}
+	_, r := serving(t, "listen: ["+a+"]\nadmin: {listen: "+o+", token: {file: "+secret("admin", "one")+"}}\n"+
+		"filters: [{kind: TokenAuth, name: ci, tokens: [{name: ci, token: {file: "+secret("ci", "one")+"}}]}, {kind: Mock, name: hello, rules: [{answer: {body: hi}}]}]\n"+
+		"flow: [{filter: ci}, {filter: hello}]", cacheproxy.Options{File: "watched"})
+	status := func(url, token string) int {
+		req, err := http.NewRequest(http.MethodGet, url, nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err, r.log)
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	for _, url := range []string{"http://" + a + "/x", "http://" + o + "/api/v1/status"} {
+		assert.Equal(t, []int{200, 401}, []int{status(url, "one"), status(url, "two")}, url)
+	}
+	secret("ci", "two")
+	assert.Eventually(t, func() bool { return status("http://"+a+"/x", "two") == 200 }, 8*time.Second, 20*time.Millisecond)
+	assert.Equal(t, 401, status("http://"+a+"/x", "one"))
+	secret("admin", "two")
+	assert.Eventually(t, func() bool { return status("http://"+o+"/api/v1/status", "two") == 200 }, 8*time.Second, 20*time.Millisecond)
+	assert.Equal(t, 401, status("http://"+o+"/api/v1/status", "one"))
 }

@@ -196,6 +196,73 @@ func TestJWTPublicKey(t *testing.T) {
 	assert.Equal(t, "unauthorized", result, "the public key is no secret")
 }
 
+// Keys in files are those that are there now; a file that says nothing changes none.
+func TestJWTKeysChange(t *testing.T) {
+	one, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	two, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	asPEM := func(k *ecdsa.PrivateKey) []byte {
+		der, err := x509.MarshalPKIXPublicKey(&k.PublicKey)
+		require.NoError(t, err)
+		return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	}
+	asSet := func(k *ecdsa.PrivateKey) []byte {
+		text, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &k.PublicKey}}})
+		require.NoError(t, err)
+		return text
+	}
+	for _, test := range []struct {
+		name   string
+		text   func(*ecdsa.PrivateKey) []byte
+		option func(o *jwtOptions, file string)
+	}{
+		{"public-key", asPEM, func(o *jwtOptions, file string) { o.PublicKey = file }},
+		{"jwks", asSet, func(o *jwtOptions, file string) { o.JWKS = &url.URL{Scheme: "file", Path: file} }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newClock()
+			file := filepath.Join(t.TempDir(), "keys")
+			require.NoError(t, os.WriteFile(file, test.text(one), 0o600))
+			f := makeFilter(t, JWT(), c, func(o *jwtOptions) { test.option(o, file) })
+			n := 0
+			ask := func(k *ecdsa.PrivateKey) string {
+				n++ // no token is one that was proved before
+				claims := map[string]any{"sub": "ann", "n": n, "exp": c.Now().Add(time.Hour).Unix()}
+				result, _ := handle(f, npm, request("a", "1", "Authorization", "Bearer "+sign(t, jose.ES256, k, "", claims)))
+				return result
+			}
+			assert.Empty(t, ask(one))
+			assert.Equal(t, "unauthorized", ask(two))
+			require.NoError(t, os.WriteFile(file+".new", test.text(two), 0o600))
+			require.NoError(t, os.Rename(file+".new", file))
+			c.advance(time.Second)
+			assert.Empty(t, ask(two))
+			assert.Equal(t, "unauthorized", ask(one))
+			require.NoError(t, os.WriteFile(file, []byte("nonsense"), 0o600))
+			c.advance(time.Second)
+			assert.Empty(t, ask(two))
+			require.NoError(t, os.Remove(file))
+			c.advance(time.Second)
+			assert.Empty(t, ask(two))
+		})
+	}
+
+	t.Run("comes later", func(t *testing.T) {
+		c, file := newClock(), filepath.Join(t.TempDir(), "keys")
+		f := makeFilter(t, JWT(), c, func(o *jwtOptions) { o.JWKS = &url.URL{Scheme: "file", Path: file} })
+		token := sign(t, jose.ES256, one, "", map[string]any{"sub": "ann", "exp": c.Now().Add(time.Hour).Unix()})
+		ask := func() string {
+			result, _ := handle(f, npm, request("a", "1", "Authorization", "Bearer "+token))
+			return result
+		}
+		assert.Equal(t, "unavailable", ask())
+		require.NoError(t, os.WriteFile(file, asSet(one), 0o600))
+		c.advance(time.Second)
+		assert.Empty(t, ask())
+	})
+}
+
 // Keys come from an issuer, change there, and are kept while it is away.
 func TestJWTDiscovery(t *testing.T) {
 	c := newClock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -18,6 +19,7 @@ const maxFile = 4 << 20 // bytes of a file of users or keys
 type stamp struct {
 	modified time.Time
 	size     int64
+	inode    uint64 // whoever replaces a file may keep its time, or be within a tick of it
 }
 
 func stampOf(name string) stamp {
@@ -25,7 +27,11 @@ func stampOf(name string) stamp {
 	if err != nil {
 		return stamp{}
 	}
-	return stamp{stat.ModTime(), stat.Size()}
+	s := stamp{modified: stat.ModTime(), size: stat.Size()}
+	if sys, ok := stat.Sys().(*syscall.Stat_t); ok {
+		s.inode = sys.Ino
+	}
+	return s
 }
 
 // readFile is the content of a regular file of at most maxFile bytes.

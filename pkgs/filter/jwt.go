@@ -94,7 +94,7 @@ func JWT() Kind {
 				a.algorithms = append(a.algorithms, jose.SignatureAlgorithm(name))
 			}
 			var err error
-			a.keys, err = o.keys(env.Now)
+			a.keys, err = o.keys(env.Now, env.Log)
 			return a, err
 		})
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,7 +34,9 @@ const (
 // keys are those that tokens are signed with.
 type keys struct {
 	now  func() time.Time
-	load func(context.Context) (*jose.JSONWebKeySet, error) // nil: they do not change
+	log  *slog.Logger
+	load func(context.Context) (*jose.JSONWebKeySet, error) // nil: they are not asked for
+	file *watched[*jose.JSONWebKeySet]                      // that they are in; nil: in none
 
 	mu      sync.Mutex
 	set     *jose.JSONWebKeySet // guarded by mu, like all below; nil until they were had once
@@ -44,18 +47,24 @@ type keys struct {
 }
 
 // keys are those that the options name.
-func (o *jwtOptions) keys(now func() time.Time) (*keys, error) {
-	k := &keys{now: now}
+func (o *jwtOptions) keys(now func() time.Time, log *slog.Logger) (*keys, error) {
+	k := &keys{now: now, log: log}
 	client := &http.Client{Timeout: keysTime}
 	switch {
 	case o.Secret != "":
 		k.set = &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: []byte(o.Secret)}}}
 	case o.PublicKey != "":
-		key, err := readPublicKey(o.PublicKey)
+		set, err := readKey(o.PublicKey)
 		if err != nil {
 			return nil, err
 		}
-		k.set = &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key}}}
+		k.set, k.file = set, newWatched(o.PublicKey, now, set, readKey)
+	case o.JWKS != nil && o.JWKS.Scheme == "file":
+		set, err := readKeys(o.JWKS.Path)
+		if err != nil { // they may come yet
+			log.Warn("no keys", "err", err)
+		}
+		k.set, k.file, k.err = set, newWatched(o.JWKS.Path, now, set, readKeys), err
 	case o.Discover:
 		k.load = func(ctx context.Context) (*jose.JSONWebKeySet, error) { return discover(ctx, client, o.Issuer) }
 	default:
@@ -67,6 +76,9 @@ func (o *jwtOptions) keys(now func() time.Time) (*keys, error) {
 // named are the keys that may have signed what names key id. Where there is none
 // of the name they are loaded anew, and again when they are old.
 func (k *keys) named(ctx context.Context, id string) ([]any, error) {
+	if k.file != nil {
+		return k.filed(id)
+	}
 	k.mu.Lock()
 	found, now := k.find(id), k.now()
 	if k.load == nil || len(found) > 0 && now.Sub(k.had) < keysFresh {
@@ -90,6 +102,21 @@ func (k *keys) named(ctx context.Context, id string) ([]any, error) {
 	defer k.mu.Unlock()
 	if k.set == nil {
 		return nil, fmt.Errorf("%w: %w", errNoKeys, k.err)
+	}
+	return k.find(id), nil
+}
+
+// filed is named of keys in a file, which is read when it changes. One that cannot
+// be read changes nothing.
+func (k *keys) filed(id string) ([]any, error) {
+	set, err := k.file.value()
+	if err != nil {
+		k.log.Warn("keys are those of before", "err", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.set = set; set == nil {
+		return nil, errNoKeys
 	}
 	return k.find(id), nil
 }
@@ -147,20 +174,39 @@ func discover(ctx context.Context, client *http.Client, issuer string) (*jose.JS
 	return loadKeys(ctx, client, u)
 }
 
-// loadKeys reads a set of public keys (RFC 7517 §5).
+// loadKeys fetches a set of public keys.
 func loadKeys(ctx context.Context, client *http.Client, from *url.URL) (*jose.JSONWebKeySet, error) {
 	var set jose.JSONWebKeySet
-	if from.Scheme == "file" {
-		text, err := readFile(from.Path)
-		if err == nil {
-			err = json.Unmarshal(text, &set)
-		}
-		if err != nil {
-			return nil, err
-		}
-	} else if err := fetch(ctx, client, from.String(), &set); err != nil {
+	if err := fetch(ctx, client, from.String(), &set); err != nil {
 		return nil, err
 	}
+	return publicKeys(&set, from.Redacted())
+}
+
+// readKeys reads a set of public keys from a file.
+func readKeys(name string) (*jose.JSONWebKeySet, error) {
+	text, err := readFile(name)
+	if err != nil {
+		return nil, err
+	}
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return publicKeys(&set, name)
+}
+
+// readKey is a set of the one key in a PEM file.
+func readKey(name string) (*jose.JSONWebKeySet, error) {
+	key, err := readPublicKey(name)
+	if err != nil {
+		return nil, err
+	}
+	return &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key}}}, nil
+}
+
+// publicKeys are those of a set (RFC 7517 §5) that is from somewhere.
+func publicKeys(set *jose.JSONWebKeySet, from string) (*jose.JSONWebKeySet, error) {
 	public := set.Keys[:0]
 	for _, key := range set.Keys {
 		if key.IsPublic() { // a secret that everybody can read is none
@@ -168,9 +214,9 @@ func loadKeys(ctx context.Context, client *http.Client, from *url.URL) (*jose.JS
 		}
 	}
 	if set.Keys = public; len(public) == 0 {
-		return nil, fmt.Errorf("%s has no public key", from.Redacted())
+		return nil, fmt.Errorf("%s has no public key", from)
 	}
-	return &set, nil
+	return set, nil
 }
 
 // fetch gets a JSON document.
