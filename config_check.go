@@ -26,6 +26,7 @@ func (d *decoder) check(c *Config) {
 	for i := range c.Upstream {
 		d.upstream(fmt.Sprintf("upstream[%d]", i), &c.Upstream[i])
 	}
+	d.accounts("", &Hub{Type: HubFiles, Upstream: c.Upstream})
 	d.members("", &Hub{Name: defaultHub, Type: HubFiles, Rollout: RolloutLegacyOnly, Upstream: c.Upstream})
 	if len(c.Upstream) == 0 && len(c.Hubs) == 0 {
 		d.warn("upstream", "no upstream: nothing can be fetched")

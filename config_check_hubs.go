@@ -67,6 +67,7 @@ func (d *decoder) hubs(c *Config) {
 		}
 		d.options(at+".options", h)
 		d.members(at, h)
+		d.accounts(at, h)
 		d.transparent(at, h)
 		for j, ns := range h.Options.NS {
 			once(spaces, fmt.Sprintf("options.ns[%d]", j), ns)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/admin"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/oci"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/middleware/recover"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/observe"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/disk"
@@ -174,7 +175,8 @@ type HubStatus struct {
 	Path  string   `json:"path"`
 	Hosts []string `json:"hosts,omitempty"`
 
-	Offline bool `json:"offline"` // it serves only what is here
+	Offline bool        `json:"offline"`          // it serves only what is here
+	Quotas  []oci.Quota `json:"quotas,omitempty"` // what registries say of how much more they may be asked
 	observe.Counts
 }
 
@@ -201,7 +203,7 @@ func (a *operators) hubs() (all []HubStatus) {
 func (a *operators) hubStatus(m *mounted) HubStatus {
 	return HubStatus{
 		Name: m.config.Name, Type: m.config.Module(), Path: m.config.Path, Hosts: m.config.Hosts,
-		Offline: a.server.offline.of(m.config.Name), Counts: a.counts.Hub(m.config.Name).Counts(),
+		Offline: a.server.offline.of(m.config.Name), Counts: a.counts.Hub(m.config.Name).Counts(), Quotas: m.quotas(),
 	}
 }
 
@@ -228,7 +230,7 @@ func (a *operators) cache() observe.Cache {
 
 func (a *operators) groups() []observe.Group {
 	all := a.server.revision().standings()
-	groups := make([]observe.Group, len(all))
+	groups, quotas := make([]observe.Group, len(all)), a.server.revision().quotas()
 	for i, st := range all {
 		g := &groups[i]
 		*g = observe.Group{
@@ -242,6 +244,9 @@ func (a *operators) groups() []observe.Group {
 			}
 			if m.Lag != nil {
 				o.Lag, o.HasLag = m.Lag.Behind, true
+			}
+			if q, ok := quotas[quotaOf{st.Hub, m.Mirror}]; ok {
+				o.Quota, o.HasQuota = q.Remaining, true
 			}
 			g.Mirrors = append(g.Mirrors, o)
 		}

@@ -226,6 +226,9 @@ func (s *Server) connect(m *mounted, cfg *Config, old *mounted) error {
 		}
 		if c.Module() == HubOCI {
 			want.authorize, want.authHosts = true, c.Options.AuthHosts
+			for _, i := range part.upstream {
+				want.accounts = append(want.accounts, c.Upstream[i].accounts())
+			}
 		}
 		l, err := s.line(want, old.line(want.origin))
 		if err != nil {

@@ -98,7 +98,7 @@ func (s *Server) benchGroup(cfg *Config, h *Hub) (*upstream.Group, error) {
 			return nil, fmt.Errorf("upstream[%d]: %w", i, err)
 		}
 		if h.Module() == HubOCI {
-			m.Wrap = oci.Authorize(h.Options.AuthHosts, time.Now)
+			m.Wrap = oci.Authorize(h.Options.AuthHosts, h.Upstream[i].accounts(), time.Now)
 		}
 		options.Mirrors = append(options.Mirrors, m)
 	}

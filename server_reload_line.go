@@ -34,7 +34,8 @@ type wanted struct {
 	origin    string // of which of the hub's upstreams; "" is its mirrors
 	authorize bool   // as registries want it
 	authHosts []string
-	perMirror int // requests to a mirror at a time
+	accounts  [][]string // of each mirror
+	perMirror int        // requests to a mirror at a time
 }
 
 // line is the line that is wanted: old if it is that one, else a new one that goes
@@ -52,7 +53,7 @@ func (s *Server) line(w wanted, old *line) (*line, error) {
 		m.Bucket = l.buckets[i]
 		m.Wrap = func(next http.RoundTripper) http.RoundTripper {
 			if w.authorize {
-				next = oci.Authorize(w.authHosts, s.options.Now)(next)
+				next = oci.Authorize(w.authHosts, w.accounts[i], s.options.Now)(next)
 			}
 			return s.spans(w.Hub, m.Server, bounded(next, w.perMirror))
 		}

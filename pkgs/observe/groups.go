@@ -32,7 +32,10 @@ type Mirror struct {
 	Closed bool          // the breaker is: it is asked like any other
 	Lag    time.Duration // behind the freshest
 	HasLag bool          // Lag is known
-	Errors float64       // share of requests that failed, of late
+
+	Quota    int64   // requests that it will still answer, as it says itself
+	HasQuota bool    // it has said so
+	Errors   float64 // share of requests that failed, of late
 
 }
 
@@ -67,6 +70,7 @@ var mirrorMetrics = [...]struct {
 	{"mirror_error_ratio", "Share of requests that failed, of late.", true, func(m *Mirror) (float64, bool) { return m.Errors, true }},
 	{"mirror_up", "1 if the mirror is asked like any other, 0 while its breaker is open or it has asked for a pause.", true, func(m *Mirror) (float64, bool) { return truth(m.Closed), true }},
 	{"mirror_lag_seconds", "How much older than the newest known the mirror's indexes are.", true, func(m *Mirror) (float64, bool) { return m.Lag.Seconds(), m.HasLag }},
+	{"mirror_quota_remaining", "Requests that the mirror will still answer, as it has last said (registries).", true, func(m *Mirror) (float64, bool) { return float64(m.Quota), m.HasQuota }},
 }
 
 // groups sends what groups have counted. Two mirrors of a group with the same

@@ -25,13 +25,18 @@ import (
 // A refusal of either comes out as 403, never as 401: a client would believe that
 // credentials of its own could help. Requests with other credentials than Basic
 // are left alone. now may be nil.
-func Authorize(hosts []string, now func() time.Time) func(http.RoundTripper) http.RoundTripper {
+//
+// accounts are further credentials, as an Authorization field has them: they are used
+// in turn with the request's own, which must be Basic, each until the registry says
+// that it may hardly be asked any more for it, or refuses (429). A response tells a
+// quota only if the next request will be for the same account.
+func Authorize(hosts, accounts []string, now func() time.Time) func(http.RoundTripper) http.RoundTripper {
 	if now == nil {
 		now = time.Now
 	}
 	return func(next http.RoundTripper) http.RoundTripper {
 		return &authorizer{
-			next: next, hosts: hosts, now: now,
+			next: next, hosts: hosts, now: now, turn: turn{accounts: accounts},
 			wants: map[string]want{}, grants: map[want]grant{}, fetching: map[want]*fetch{},
 		}
 	}
@@ -42,6 +47,7 @@ type authorizer struct {
 	next  http.RoundTripper
 	hosts []string
 	now   func() time.Time
+	turn  turn
 
 	mu       sync.Mutex
 	wants    map[string]want // guarded by mu, like what follows; what a repository was found to ask for
@@ -50,7 +56,11 @@ type authorizer struct {
 }
 
 // A want is what a registry asks for: a token, or if realm is "" the Basic credentials.
-type want struct{ realm, service, scope string }
+// It is for one account, by its place in the turn.
+type want struct {
+	realm, service, scope string
+	account               int
+}
 
 // Bounds of tokens. A registry of a million repositories asks for some again.
 const (
@@ -67,12 +77,34 @@ func (a *authorizer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if basic != "" && !strings.HasPrefix(basic, "Basic ") {
 		return a.next.RoundTrip(r)
 	}
+	if len(a.turn.accounts) == 0 {
+		return a.as(r, basic, 0)
+	}
+	for range a.turn.accounts {
+		account := a.turn.take(a.now())
+		res, err := a.as(r, a.turn.of(account, basic), account)
+		if err != nil {
+			return nil, err
+		}
+		if again := a.turn.heard(account, res, a.now()); !again {
+			return res, nil
+		}
+		io.CopyN(io.Discard, res.Body, 4<<10)
+		res.Body.Close()
+	}
+	account := a.turn.take(a.now())
+	return a.as(r, a.turn.of(account, basic), account)
+}
+
+// as is the answer to r for an account, whose credentials are basic.
+func (a *authorizer) as(r *http.Request, basic string, account int) (*http.Response, error) {
 	repository := repositoryOf(r.URL.Path)
 	a.mu.Lock()
 	w, known := a.wants[repository]
 	a.mu.Unlock()
 	for sent := 1; ; sent++ {
 		authorization := ""
+		w.account = account
 		if known {
 			var err error
 			if authorization, err = a.authorization(r, w, basic); err != nil {
@@ -140,7 +172,7 @@ func (a *authorizer) wanted(u *url.URL, repository string, fields []string) (w w
 				scope = "repository:" + repository + ":pull"
 			}
 			realm.Fragment, realm.RawFragment = "", ""
-			return want{realm.String(), c.parameters["service"], scope}, true, nil
+			return want{realm: realm.String(), service: c.parameters["service"], scope: scope}, true, nil
 		case c.scheme == "basic":
 			ok = true
 		}

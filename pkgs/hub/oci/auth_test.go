@@ -204,7 +204,7 @@ func TestTokens(t *testing.T) {
 			if c.target == "" {
 				c.target = target
 			}
-			status, err := send(t, Authorize(c.hosts, nil)(c.registry), c.target, c.basic)
+			status, err := send(t, Authorize(c.hosts, nil, nil)(c.registry), c.target, c.basic)
 			require.NoError(t, err)
 			assert.Equal(t, c.status, status)
 			assert.Equal(t, c.asked, c.registry.asked())
@@ -230,7 +230,7 @@ func TestHostileRealm(t *testing.T) {
 	} {
 		t.Run(realm, func(t *testing.T) {
 			g := &registry{challenge: fmt.Sprintf(`Bearer realm="%s",service="S"`, realm)}
-			_, err := send(t, Authorize([]string{"auth.example.com"}, nil)(g), target, credentials)
+			_, err := send(t, Authorize([]string{"auth.example.com"}, nil, nil)(g), target, credentials)
 			require.ErrorContains(t, err, "auth-hosts")
 			assert.Equal(t, []string{plain}, g.asked())
 		})
@@ -243,7 +243,7 @@ func TestOtherCredentials(t *testing.T) {
 	r, err := http.NewRequest(http.MethodGet, target, nil)
 	require.NoError(t, err)
 	r.Header.Set("Authorization", "Bearer configured")
-	res, err := Authorize(nil, nil)(g).RoundTrip(r)
+	res, err := Authorize(nil, nil, nil)(g).RoundTrip(r)
 	require.NoError(t, err)
 	assert.Equal(t, 401, res.StatusCode)
 	assert.Equal(t, []string{plain + " Bearer configured"}, g.asked())
@@ -266,7 +266,7 @@ func TestExpiry(t *testing.T) {
 		t.Run(c.life, func(t *testing.T) {
 			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 			g := &registry{challenge: bearer, life: c.life}
-			a := Authorize(nil, func() time.Time { return now })(g)
+			a := Authorize(nil, nil, func() time.Time { return now })(g)
 			again := func(want ...string) {
 				t.Helper()
 				status, err := send(t, a, target, "")
@@ -288,7 +288,7 @@ func TestTokenNotTaken(t *testing.T) {
 	var good atomic.Int64
 	good.Store(1)
 	g := &registry{challenge: bearer, life: "300", takes: func(n int) bool { return int64(n) >= good.Load() }}
-	a := Authorize(nil, nil)(g)
+	a := Authorize(nil, nil, nil)(g)
 	_, err := send(t, a, target, "")
 	require.NoError(t, err)
 	g.asked()
@@ -303,7 +303,7 @@ func TestTokenNotTaken(t *testing.T) {
 func TestTokenShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &registry{challenge: bearer, slow: time.Second}
-		a := Authorize(nil, nil)(g)
+		a := Authorize(nil, nil, nil)(g)
 		first, lose := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -336,7 +336,7 @@ func TestTokenShared(t *testing.T) {
 // What is kept stays bounded, whatever repositories are asked for.
 func TestBounded(t *testing.T) {
 	g := &registry{challenge: `Bearer realm="https://registry.example.org/token"`}
-	a := Authorize(nil, nil)(g).(*authorizer)
+	a := Authorize(nil, nil, nil)(g).(*authorizer)
 	for n := range maxWants + 100 {
 		_, err := send(t, a, fmt.Sprintf("https://registry.example.org/v2/r%d/manifests/1", n), "")
 		require.NoError(t, err)
@@ -389,7 +389,7 @@ func FuzzChallenges(f *testing.F) {
 	f.Add("\x10\x00,=")
 	registry, _ := url.Parse(target)
 	f.Fuzz(func(t *testing.T, field string) {
-		a := Authorize([]string{"auth.example.com"}, nil)(nil).(*authorizer)
+		a := Authorize([]string{"auth.example.com"}, nil, nil)(nil).(*authorizer)
 		w, ok, err := a.wanted(registry, "app", []string{field})
 		if err != nil || !ok || w.realm == "" {
 			return

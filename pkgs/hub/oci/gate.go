@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
@@ -18,6 +19,7 @@ import (
 // digest for its validator, from whatever mirror it comes. A tag is resolved by
 // its head; the content is that of the digest.
 func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
+	next = h.counted(next)
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		p, err := locateTarget(req)
 		switch {
@@ -29,6 +31,21 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 			return h.byTag(ctx, next, cached, req, p)
 		}
 		return next.Get(ctx, req)
+	})
+}
+
+// counted is next, whose responses tell the registries' quotas.
+func (h *Hub) counted(next exchange.Source) exchange.Source {
+	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		resp, err := next.Get(ctx, req)
+		if err == nil {
+			now := time.Now
+			if h.options.Now != nil {
+				now = h.options.Now
+			}
+			h.quotas.see(resp.Entry.Mirror, resp.Entry.Header, now())
+		}
+		return resp, err
 	})
 }
 
@@ -81,7 +98,14 @@ func (h *Hub) byTag(ctx context.Context, next, cached exchange.Source, req *exch
 		return &exchange.Response{Entry: &e, Body: http.NoBody, NoStore: head.NoStore}, nil
 	}
 	p.reference, p.digest = string(digest), digest
-	content, err := cached.Get(ctx, h.manifest(p, allTypes))
+	manifest := h.manifest(p, allTypes)
+	if q, ok := readQuota(head.Entry.Header); ok && q.Low() && req.Validate != nil && !h.has(ctx, manifest) {
+		return nil, &exchange.Error{
+			Status: http.StatusServiceUnavailable, Message: "the registry may hardly be asked any more",
+			Err: fmt.Errorf("%v is %s now, and %d of %d requests to %s are left", req.Key, digest, q.Remaining, q.Limit, e.Mirror),
+		}
+	}
+	content, err := cached.Get(ctx, manifest)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +117,16 @@ func (h *Hub) byTag(ctx context.Context, next, cached exchange.Source, req *exch
 	}
 	e.Size, e.Header = content.Entry.Size, identified(content.Entry, digest).Header
 	return &exchange.Response{Entry: &e, Body: content.Body, NoStore: content.NoStore}, nil
+}
+
+// has says whether a manifest is stored, so that it costs the registry nothing.
+func (h *Hub) has(ctx context.Context, manifest *exchange.Request) bool {
+	resp, err := h.options.Stored(ctx, manifest)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return true
 }
 
 // whole gets a tag from a registry that does not say what it is worth.

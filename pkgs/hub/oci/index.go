@@ -57,12 +57,12 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	})
 }
 
-// get asks next. Clients that resolve a tag by its head ask for the manifest by
-// digest afterwards, and for the tag again when upstream is gone: so a tag is
-// had as a whole.
+// get asks next. Clients that ask for the head of a manifest ask for it by digest
+// afterwards, and for the tag again when upstream is gone: so a manifest is had as
+// a whole, and its registry is asked once.
 func (h *Hub) get(ctx context.Context, next exchange.Source, req *exchange.Request, p place) (*exchange.Response, error) {
 	whole := req
-	if req.Head && p.kind == manifests && p.digest == "" {
+	if req.Head && p.kind == manifests {
 		whole = req.Clone()
 		whole.Head = false
 	}

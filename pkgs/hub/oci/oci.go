@@ -6,7 +6,9 @@
 // same in every repository, so there is one object a hub for each, stored under
 // the name "_", which no repository can have. A tag is worth a digest: to
 // validate it the registry is asked for the head alone, which the large ones do
-// not count as a pull, and the manifest comes by its digest (gate.go).
+// not count as a pull, and the manifest comes by its digest (gate.go). While a
+// registry says that it may hardly be asked any more, a tag that has moved is
+// answered as it was (quota.go).
 //
 // Bodies are never changed, since clients know them by digest. What manifests
 // say of sizes goes to the ledger.
@@ -50,6 +52,7 @@ type Hub struct {
 	options hub.Options
 	library bool
 	ledger  *ledger.Ledger
+	quotas  quotas
 }
 
 var (
