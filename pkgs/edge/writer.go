@@ -12,7 +12,7 @@ import (
 
 const (
 	copyPiece = 64 << 10 // of a body through memory
-	filePiece = 1 << 20  // of a file through sendfile
+	filePiece = 4 << 20  // of a file through sendfile
 
 	// Up to this a file is read, and written in one go with the head: a system
 	// call and a packet less than the head and sendfile.

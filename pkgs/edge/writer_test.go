@@ -59,7 +59,7 @@ func fileOf(t *testing.T, content []byte) *os.File {
 
 // net's sendfile takes an io.LimitedReader over a syscall.Conn.
 func TestSendfile(t *testing.T) {
-	content := bytes.Repeat([]byte("0123456789abcdef"), 3<<20/16+1)
+	content := bytes.Repeat([]byte("0123456789abcdef"), 3*filePiece/16+1)
 	for _, test := range []struct {
 		name   string
 		size   int

@@ -15,7 +15,7 @@ import (
 const canSend = true
 
 // filePiece is how much of a file is sent within one deadline.
-const filePiece = 1 << 20
+const filePiece = 4 << 20
 
 // A descriptor is of one file, and shared: who sends from it says at what offset.
 // It is closed behind its last holder.
