@@ -26,6 +26,7 @@ func testSetupScript(t *testing.T, p program) {
 		{"apt", testSetupApt},
 		{"dnf", testSetupDnf},
 		{"pip, npm, go", testSetupLanguages},
+		{"read by all", testSetupRead},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, p) })
 	}
