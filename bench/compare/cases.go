@@ -284,7 +284,7 @@ func (b *bench) hits() error {
 					return g.err
 				}
 				before := p.cpu()
-				rate, p99, err := load(wrk, address)
+				rate, p99, err := load(wrk, address, 64)
 				if err != nil {
 					return fmt.Errorf("%s: %w", p.name, err)
 				}
@@ -305,10 +305,10 @@ const wrkSeconds = 4
 
 var perSecond, p99 = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`), regexp.MustCompile(`99%\s+([0-9.]+[mu]?s)`)
 
-// load is the requests a second that wrk reports, and how long the slowest
-// hundredth takes; an answer that is no 200 is an error.
-func load(wrk, address string) (rate float64, slowest time.Duration, err error) {
-	out, err := exec.Command(wrk, "--latency", "-t2", "-c64", fmt.Sprintf("-d%ds", wrkSeconds), address).CombinedOutput()
+// load is the requests a second that wrk reports over so many connections, and how
+// long the slowest hundredth takes; an answer that is no 200 is an error.
+func load(wrk, address string, connections int) (rate float64, slowest time.Duration, err error) {
+	out, err := exec.Command(wrk, "--latency", "-t2", fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", wrkSeconds), address).CombinedOutput()
 	if err != nil {
 		return 0, 0, fmt.Errorf("wrk: %w: %s", err, out)
 	}

@@ -44,7 +44,7 @@ func run(l *lab, rounds int, limit time.Duration, letters []string) int {
 		run    func() error
 	}{
 		{"a", b.firstByte}, {"b", b.big}, {"c", b.shared}, {"d", b.small}, {"e", b.hits},
-		{"f", b.near}, {"g", b.fail}, {"h", b.parts}, {"i", b.misses}, {"j", b.large}, {"k", b.middle}, {"l", b.many},
+		{"f", b.near}, {"g", b.fail}, {"h", b.parts}, {"i", b.misses}, {"j", b.large}, {"k", b.middle}, {"l", b.many}, {"m", b.crowded},
 	}
 	defer l.Close()
 	// The measurement runs aside, so that a signal or the limit still ends all that was started.

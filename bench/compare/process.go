@@ -123,7 +123,10 @@ func (p *process) pids() []int {
 }
 
 // peak is the most memory that it and its children had, in MiB, each for itself.
-func (p *process) peak() float64 {
+func (p *process) peak() float64 { return p.memory("VmHWM:") }
+
+// memory is a field of proc_pid_status(5) of it and its children, in MiB.
+func (p *process) memory(field string) float64 {
 	var kib float64
 	for _, pid := range p.pids() {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -131,7 +134,7 @@ func (p *process) peak() float64 {
 			continue
 		}
 		for line := range strings.Lines(string(status)) {
-			if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			if rest, ok := strings.CutPrefix(line, field); ok {
 				n, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 				kib += n
 			}
@@ -197,7 +200,7 @@ func (l *lab) startProxy(config string, mirrors ...*process) (*process, error) {
 		fmt.Fprintf(&b, "storage: {local: {path: '%s'}}\n", filepath.Join(dir, "data"))
 	}
 	b.WriteString("cache: {timeout: 24h}\n")
-	b.WriteString("limits: {fills: {per-client: 256}}\n") // all clients have one address here
+	b.WriteString("limits: {connections: 16000, connections-per-client: 16000, fills: {per-client: 256}}\n") // all clients have one address here
 	if len(mirrors) > 0 {
 		b.WriteString("upstream:\n")
 	}
@@ -213,8 +216,8 @@ func (l *lab) startProxy(config string, mirrors ...*process) (*process, error) {
 }
 
 const nginxConfig = `
-daemon off; worker_processes 2; pid {{dir}}/pid; error_log {{dir}}/error.log error;
-events { worker_connections 4096; }
+daemon off; worker_processes 2; worker_rlimit_nofile 20000; pid {{dir}}/pid; error_log {{dir}}/error.log error;
+events { worker_connections 16384; }
 http {
   access_log {{log}}; sendfile on; tcp_nopush on; tcp_nodelay on;
   keepalive_timeout 75; keepalive_requests 100000000;
