@@ -74,7 +74,13 @@ func (l *Logger) dropped(n int64) []byte {
 }
 
 // Dropped is how many lines there was no room for, or that could not be written.
-func (l *Logger) Dropped() int64 { return l.lines.lost() }
+// Of a nil Logger it is none.
+func (l *Logger) Dropped() int64 {
+	if l == nil {
+		return 0
+	}
+	return l.lines.lost()
+}
 
 // Prepare opens the file that c names, once more if it is the one in use, which
 // may have been renamed. It is for [Options.Prepare].

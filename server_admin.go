@@ -38,6 +38,7 @@ func newOperators(s *Server) *operators {
 	a := &operators{server: s, started: s.options.Now()}
 	a.metrics = observe.Metrics(observe.Options{
 		Version: s.options.Version, Hubs: &a.counts, Groups: a.groups, Store: a.store, Cache: a.cache,
+		Dropped: func() int64 { return s.options.Lines.Dropped() },
 	})
 	return a
 }

@@ -2,9 +2,13 @@ package observe
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +27,7 @@ func TestDashboardAndAlerts(t *testing.T) {
 	mirror := Mirror{Mirror: "http://a", First: time.Second, Rate: 1, HasLag: true, Answers: map[string]int64{"good": 1}}
 	series := scrape(t, Options{
 		Hubs: hubs, Groups: func() []Group { return []Group{{Hub: "apt", Mirrors: []Mirror{mirror}}} },
-		Store: func() Store { return Store{} }, Cache: func() Cache { return Cache{} },
+		Store: func() Store { return Store{} }, Cache: func() Cache { return Cache{} }, Dropped: func() int64 { return 0 },
 	})
 	labels := map[string][]string{} // by metric: its label pairs
 	for s := range series {
@@ -64,6 +68,37 @@ func TestDashboardAndAlerts(t *testing.T) {
 		ids[p.ID] = true
 	}
 	assert.Len(t, ids, len(board.Panels), "each panel has an id of its own")
+}
+
+// All expressions are PromQL. Prometheus's own tool reads them, where it is installed.
+func TestExpressions(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool is not installed")
+	}
+	check := func(file string) string {
+		out, err := exec.Command(promtool, "check", "rules", file).CombinedOutput()
+		require.NoError(t, err, "%s: %s", file, out)
+		return string(out)
+	}
+	assert.Regexp(t, `SUCCESS: \d\d rules found`, check("../../docs/alerts.yaml"))
+
+	text, err := os.ReadFile("../../docs/grafana/cache-proxy.json")
+	require.NoError(t, err)
+	var rules strings.Builder
+	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
+	n := 0
+	for _, m := range regexp.MustCompile(`"expr": *("(?:[^"\\]|\\.)*")`).FindAllSubmatch(text, -1) {
+		var expr string
+		require.NoError(t, json.Unmarshal(m[1], &expr))
+		expr = strings.NewReplacer("$__rate_interval", "5m", "$__range", "1h", "$__interval", "1m").Replace(expr)
+		n++
+		fmt.Fprintf(&rules, "  - {record: 'panel:%d', expr: %s}\n", n, strconv.Quote(expr))
+	}
+	require.Greater(t, n, 15)
+	file := filepath.Join(t.TempDir(), "dashboard.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(rules.String()), 0o600))
+	assert.Contains(t, check(file), fmt.Sprintf("SUCCESS: %d rules found", n))
 }
 
 // What counting costs a hit: to be compared with what a hit costs in all.

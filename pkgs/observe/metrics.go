@@ -17,6 +17,7 @@ type Options struct {
 	Groups  func() []Group
 	Store   func() Store
 	Cache   func() Cache
+	Dropped func() int64 // lines of the log that are lost
 }
 
 // A Store is content at rest.
@@ -68,6 +69,8 @@ type collector struct {
 	flights, storeErrors, storeFull, wrong, storeAside *prometheus.Desc
 	kept, resumed, resumedBytes, dropped               *prometheus.Desc
 
+	logDropped *prometheus.Desc
+
 	group  [len(groupMetrics)]*prometheus.Desc
 	mirror [len(mirrorMetrics)]*prometheus.Desc
 	answer *prometheus.Desc
@@ -98,6 +101,7 @@ func newCollector(o Options) *collector {
 		resumedBytes: describe("resumed_bytes_total", "Bytes that those did not fetch again."),
 		dropped:      describe("parts_dropped_total", "Parts that were of no use."),
 		storeAside:   describe("store_bypassed", "1 while nothing is stored, after errors of the store."),
+		logDropped:   describe("log_dropped_total", "Lines of the log that there was no room for, or that could not be written."),
 		answer:       describe("mirror_answers_total", "Requests to a mirror, by what came of them.", "hub", "origin", "mirror", "outcome"),
 	}
 	for i, m := range groupMetrics {
@@ -151,6 +155,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		s.counter(c.resumedBytes, t.ResumedBytes)
 		s.counter(c.dropped, t.Dropped)
 		s.gauge(c.storeAside, truth(t.Bypassed))
+	}
+	if c.Dropped != nil {
+		s.counter(c.logDropped, c.Dropped())
 	}
 	if c.Groups != nil {
 		c.groups(s, c.Groups())

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,7 @@ func TestMetricsOfGroups(t *testing.T) {
 		Cache: func() Cache {
 			return Cache{Flights: 3, StoreErrors: 7, Full: 6, Wrong: 2, Bypassed: true, Kept: 11, Resumed: 12, ResumedBytes: 13, Dropped: 14}
 		},
+		Dropped: func() int64 { return 15 },
 	})
 	for series, want := range map[string]string{
 		`cache_proxy_races_total{hub="apt",origin=""}`:                                             "100",
@@ -133,10 +135,31 @@ func TestMetricsOfGroups(t *testing.T) {
 		"cache_proxy_resumes_total":                                                                "12",
 		"cache_proxy_resumed_bytes_total":                                                          "13",
 		"cache_proxy_parts_dropped_total":                                                          "14",
+		"cache_proxy_log_dropped_total":                                                            "15",
 	} {
 		assert.Equal(t, want, s[series], series)
 	}
 	assert.EqualValues(t, 3, a.Answers["good"], "what was given is not written to")
+}
+
+// A million requests for as many paths, by as many clients and refused for as many
+// reasons leave the number of series as it was.
+func TestMillionPaths(t *testing.T) {
+	hubs := &Hubs{}
+	h := hubs.Hub("npm")
+	h.Answered(exchange.Outcome{Hit: true})
+	before := len(scrape(t, Options{Hubs: hubs}))
+	require.Greater(t, before, len(outcomes)+len(sources)+len(reasons))
+	const n = 1_000_000
+	for i := range n {
+		o := exchange.Outcome{Hit: i%3 == 0, Stale: i%5 == 0, Collapsed: i%7 == 0, Fwd: exchange.FwdURIMiss, FwdStatus: i, TTL: time.Duration(i)}
+		h.Answered(o)
+		h.Sent(o, int64(i))
+		h.Refused(strconv.Itoa(i))
+	}
+	s := scrape(t, Options{Hubs: hubs})
+	assert.Len(t, s, before)
+	assert.Equal(t, "1e+06", s[`cache_proxy_refused_total{hub="npm",reason="other"}`])
 }
 
 // A hit's counting neither allocates nor locks.
