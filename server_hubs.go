@@ -61,6 +61,7 @@ var hubs = map[HubType]module{
 
 	"composer": {"Composer repositories of PHP packages", 5 * time.Minute, newComposer},
 	"rubygems": {"gem repositories", 5 * time.Minute, newRubyGems},
+	"helm":     {"Helm chart repositories", 5 * time.Minute, newHelm},
 }
 
 // defaultHub is the name of the hub that the configuration's first sections

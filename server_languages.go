@@ -3,6 +3,7 @@ package cacheproxy
 import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/composer"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/helm"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/rubygems"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
@@ -15,4 +16,8 @@ func newComposer(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error
 
 func newRubyGems(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return rubygems.New(o, l), nil
+}
+
+func newHelm(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return helm.New(o, l), nil
 }

@@ -49,6 +49,7 @@ func TestE2E(t *testing.T) {
 		{"cargo", testCargo},
 		{"composer", testComposer},
 		{"rubygems", testRubyGems},
+		{"helm", testHelm},
 		{"maven", testMaven},
 		{"nuget", testNuGet},
 		{"cran", testCRAN},
