@@ -161,7 +161,7 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 	}
 	s.league = openLeague(cfg.Storage.Local.Path, o.Log)
 	s.memories = openMemories(cfg.Storage.Local.Path, o.Log)
-	s.rate, s.spool = upstream.NewBucket(0), spool(cfg.Storage.Local)
+	s.rate, s.spool = upstream.NewBucket(0), spool(s.store)
 	s.operators = newOperators(s)
 	first, err := s.revise(cfg)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/url"
 	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -30,6 +29,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pypi"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/upstream"
 )
 
@@ -376,15 +376,13 @@ func orNone(n int64) int64 {
 	return n
 }
 
-// spool makes unlinked files on the store's file system, for races by bandwidth.
-func spool(c LocalStorage) func() (*os.File, error) {
-	return func() (*os.File, error) {
-		f, err := os.CreateTemp(filepath.Join(c.Path, ".temp"), c.TemporaryFilePattern)
-		if err != nil {
-			return nil, err
-		}
-		return f, os.Remove(f.Name())
+// spool makes files without a name on the store's file system, for races by
+// bandwidth; nil: the store has none.
+func spool(s store.Store) func() (*os.File, error) {
+	if d, ok := s.(interface{ Spool() (*os.File, error) }); ok {
+		return d.Spool
 	}
+	return nil
 }
 
 func newMirror(c *Upstream) (upstream.Mirror, error) {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -267,7 +268,7 @@ func (n *nemesis) peace(t *testing.T, before counts) {
 	}
 }
 
-// settle waits until what is held is what it was before.
+// settle waits until what is held is what it was before (F32).
 func (n *nemesis) settle(before counts) {
 	const more = 12 // of descriptors and goroutines: files mapped, pools, idle connections
 	var now counts
@@ -279,7 +280,8 @@ func (n *nemesis) settle(before counts) {
 			return
 		}
 	}
-	n.past.violation("peace", "%+v stay, at first there were %+v (%v)", now, before, err)
+	left, _ := exec.Command("ls", "-lAi", "--full-time", filepath.Join(n.data, ".temp")).CombinedOutput()
+	n.past.violation("peace", "%+v stay, at first there were %+v (%v):\n%s", now, before, err, left)
 }
 
 // stored checks every file below the store whose path is an object's.

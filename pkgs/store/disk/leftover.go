@@ -1,8 +1,6 @@
 package disk
 
 import (
-	"errors"
-	"io/fs"
 	"sync"
 	"time"
 )
@@ -19,10 +17,10 @@ type leftovers struct {
 	names []string // guarded by mu
 }
 
-// discard removes a temporary file, now or later.
+// discard removes a temporary file, or a directory with one, now or later.
 func (s *Store) discard(name string) error {
-	err := s.root.Remove(name)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
+	err := s.root.RemoveAll(name)
+	if err == nil {
 		return nil
 	}
 	s.left.mu.Lock()

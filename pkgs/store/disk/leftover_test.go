@@ -58,3 +58,41 @@ func TestLeftovers(t *testing.T) {
 		})
 	}
 }
+
+// A file that no entry comes of leaves no name behind, however the process ends,
+// and one that could not be removed is removed later (F23, F30).
+func TestSpool(t *testing.T) {
+	root := t.TempDir()
+	s, err := Open(Options{Root: root})
+	require.NoError(t, err)
+	defer s.Close()
+	file, err := s.Spool()
+	require.NoError(t, err)
+	defer file.Close()
+	names, err := os.ReadDir(filepath.Join(root, tempDir))
+	require.NoError(t, err)
+	assert.Empty(t, names)
+	_, err = file.WriteAt([]byte("abc"), 0)
+	require.NoError(t, err)
+	b := make([]byte, 3)
+	_, err = file.ReadAt(b, 0)
+	require.NoError(t, err)
+	assert.Equal(t, "abc", string(b))
+
+	require.NoError(t, os.RemoveAll(filepath.Join(root, tempDir)))
+	again, err := s.Spool()
+	require.NoError(t, err, "somebody may remove everything")
+	require.NoError(t, again.Close())
+}
+
+// A directory among the temporary files goes with what is in it.
+func TestLeftoverDirectory(t *testing.T) {
+	root := t.TempDir()
+	s, err := Open(Options{Root: root})
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, os.MkdirAll(filepath.Join(root, tempDir, "a"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(root, tempDir, "a", contentName), nil, 0o600))
+	require.NoError(t, s.discard(tempDir+"/a"))
+	assert.NoDirExists(t, filepath.Join(root, tempDir, "a"))
+}

@@ -237,10 +237,7 @@ func (s *Store) makeRoom(name string) error {
 		return err
 	}
 	inside := temp + "/" + contentName
-	defer func() {
-		s.root.Remove(inside) // after an error
-		s.discard(temp)       // after the exchange, this is the file
-	}()
+	defer s.discard(temp) // after the exchange, this is the file
 	if err := s.root.Link(name, inside); err != nil {
 		return err
 	}

@@ -237,6 +237,20 @@ func (s *Store) createUnnamed() (file *os.File, temp string, err error) {
 	return file, temp, err
 }
 
+// Spool makes a temporary file, for reading and writing, that no entry comes of: it
+// is gone when it is closed, and has no name. It does not count as used room. The
+// caller closes it.
+func (s *Store) Spool() (*os.File, error) {
+	file, temp, err := s.createUnnamed()
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	if temp != "" {
+		s.discard(temp) // now or later
+	}
+	return file, nil
+}
+
 // canUnnamed tries whether files may be made without a name and get one later.
 func (s *Store) canUnnamed() bool {
 	file, err := createUnnamed(s.rootDir, tempDir)
