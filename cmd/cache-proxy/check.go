@@ -18,7 +18,7 @@ func (p *invocation) checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Validate the configuration and say what it does",
-		Example: `  cache-proxy check --config new.yaml  exit status 0 or 2
+		Example: `  cache-proxy check --config new.yaml  before it is put in force
   cache-proxy check --print            the configuration in effect, secrets masked`,
 		Args: none,
 		RunE: func(*cobra.Command, []string) error { return p.runCheck(print) },

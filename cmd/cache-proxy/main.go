@@ -107,6 +107,9 @@ Exit status: 0 done; 1 failed, in part or as a whole, or damage was found;
 	p.serveFlags(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misused(err) })
 	root.AddCommand(p.serveCommand(), p.checkCommand(), p.mirrorsCommand(), p.lsCommand(), p.duCommand(), p.verifyCommand(), p.exportCommand(), p.importCommand(), p.prefetchCommand(), p.initCommand(), p.purgeCommand(), p.whyCommand(), p.topCommand(), p.manCommand())
+	for _, c := range root.Commands() {
+		state(c)
+	}
 	return root
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -100,6 +101,22 @@ func TestRun(t *testing.T) {
 }
 
 // TestManual: a page for each command, the same each time.
+// TestHelp: every command has an example, and says what its exit statuses mean.
+func TestHelp(t *testing.T) {
+	var all func(c *cobra.Command)
+	n := 0
+	all = func(c *cobra.Command) {
+		n++
+		assert.NotEmpty(t, c.Example, c.CommandPath())
+		assert.Equal(t, 1, strings.Count(c.Long, "Exit status"), c.CommandPath())
+		for _, below := range c.Commands() {
+			all(below)
+		}
+	}
+	all((&invocation{}).command())
+	assert.Greater(t, n, 15)
+}
+
 func TestManual(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1000000000")
 	t.Setenv("CONFIG", "/etc/hunter2.yaml")

@@ -12,10 +12,11 @@ import (
 // manCommand writes the manual, for packages.
 func (p *invocation) manCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:    "man FOLDER",
-		Short:  "Write the pages of the manual into a folder",
-		Hidden: true,
-		Args:   between(1, 1),
+		Use:     "man FOLDER",
+		Short:   "Write the pages of the manual into a folder",
+		Example: `  cache-proxy man /usr/local/share/man/man1`,
+		Hidden:  true,
+		Args:    between(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			date := time.Now()
 			if epoch, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {

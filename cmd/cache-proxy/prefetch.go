@@ -63,8 +63,7 @@ Packages go to the first hub of their type, or to the one that --hub names. What
 says of digests is checked (npm, pypi, cargo; go checks its own). What is stored already is
 not asked of mirrors, and what was cut short is gone on with: so an interrupted prefetch is
 just started again. SBOMs name no parents of POMs and no build dependencies.
-
-Exit status 1: something could not be had. Packages of other kinds are skipped, and said.`,
+Packages of other kinds are skipped, and said.`,
 		Example: `  cache-proxy prefetch package-lock.json go.sum
   cache-proxy prefetch --only 'linux|none-any|\.tar\.gz' requirements.txt
   cache-proxy prefetch --server http://cache.lan:8881 /debian/dists/trixie/InRelease`,

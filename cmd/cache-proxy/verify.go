@@ -37,8 +37,6 @@ beside a server. Files without metadata (that rsync left, say) have nothing to b
 with, and count as unproven. With --delete damaged files are removed, so that the next
 request fetches them anew.
 
-Exit status 1: there is damage, removed or not.
-
 ` + selection,
 		Example: `  cache-proxy verify
   cache-proxy verify --delete debian`,
