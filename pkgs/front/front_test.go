@@ -179,6 +179,7 @@ func TestRefusals(t *testing.T) {
 		{"NUL in a value", "GET /x HTTP/1.1" + host + "X-A: \x00\r\n\r\n", 400, "field"},
 		{"ESC in a value", "GET /x HTTP/1.1" + host + "X-A: \x1b[31m\r\n\r\n", 400, "field"},
 		{"NUL in a name", "GET /x HTTP/1.1" + host + "X\x00: b\r\n\r\n", 400, "field"},
+		{"another expectation", "POST /x HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 0\r\n\r\n", 417, "expect"},
 		{"no Host", "GET /x HTTP/1.1\r\nX-A: b\r\n\r\n", 400, "host"},
 		{"two Hosts", "GET /x HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, "host"},
 		{"empty Host", "GET /x HTTP/1.1\r\nHost:\r\n\r\n", 400, "host"},

@@ -194,6 +194,10 @@ func (h *head) field(b []byte, line span) reason {
 			return badCoding
 		}
 		h.chunked = true
+	case fold(name, "expect"):
+		if len(value) > 0 && !fold(value, "100-continue") {
+			return badExpect
+		}
 	default:
 		h.plain = h.plain && h.unmoved(name, span{line.from + from, line.from + to}, value)
 		return none

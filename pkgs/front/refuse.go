@@ -29,6 +29,7 @@ const (
 	badCoding
 	twoLengths
 	unwantedBody
+	badExpect
 	manyFields
 	largeHeader
 	headTimeout
@@ -58,6 +59,7 @@ var refusals = [reasons]struct {
 	badCoding:      {"transfer-encoding", 400, "only one Transfer-Encoding: chunked, in HTTP/1.1"},
 	twoLengths:     {"smuggling", 400, "Content-Length beside Transfer-Encoding"},
 	unwantedBody:   {"body", 400, "request with a body"},
+	badExpect:      {"expect", 417, "only Expect: 100-continue"}, // RFC 9110 §10.1.1
 	manyFields:     {"fields-many", 431, "too many fields"},
 	largeHeader:    {"fields-large", 431, "fields too large"},
 	headTimeout:    {"head-timeout", 408, "the request took too long"},
