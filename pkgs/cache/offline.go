@@ -30,7 +30,9 @@ func (c *Cache) here(ctx context.Context, req *exchange.Request) (*exchange.Resp
 		if m := req.Wire.Method; m != http.MethodGet && m != http.MethodHead {
 			return nil, errOffline
 		}
-		return c.transparent(ctx, unreachable, req)
+		gone := *req
+		gone.Policy.StaleIfError = freshness.Forever
+		return c.transparent(ctx, unreachable, &gone)
 	}
 	entry, body, err := c.store.Open(ctx, req.Key)
 	if err != nil {
