@@ -37,6 +37,7 @@ const editAhead = 1 << 20
 // Where links lead by the options is added here.
 // Answers other than 200 pass as they are.
 func (o *Options) Edited(ctx context.Context, next exchange.Source, req *exchange.Request, rules string, edit Edit) (*exchange.Response, error) {
+	given := rules
 	rules += o.places()
 	whole := req
 	if req.Head { // the length of what edit writes is known from the whole alone
@@ -61,6 +62,17 @@ func (o *Options) Edited(ctx context.Context, next exchange.Source, req *exchang
 		return nil, err
 	}
 	e := *out.Entry
+	if isAsIs(out.Entry) {
+		out.Body.Close()
+		if out, err = o.Stored(ctx, req); err != nil {
+			return nil, err
+		}
+		if out.Entry.Digest != resp.Entry.Digest { // it has changed since
+			out.Body.Close()
+			return o.Edited(ctx, next, req, given, edit)
+		}
+		e.Size = out.Entry.Size
+	}
 	e.Header = editedHeader(resp.Entry.Header)
 	e.Header.Set("Etag", `"`+editTag(resp.Entry.Digest, rules)+`"`)
 	e.Key, e.Mirror, e.Requested, e.Received = req.Key, resp.Entry.Mirror, resp.Entry.Requested, resp.Entry.Received
@@ -71,6 +83,11 @@ func (o *Options) Edited(ctx context.Context, next exchange.Source, req *exchang
 // or made now and kept there.
 func (o *Options) kept(ctx context.Context, next exchange.Source, req *exchange.Request, original *exchange.Entry, rules string, edit Edit, head bool) (*exchange.Response, error) {
 	made := exchange.SourceFunc(func(ctx context.Context, _ *exchange.Request) (*exchange.Response, error) {
+		if parental(original) {
+			if same := o.asIs(ctx, next, req, original.Digest, edit); same != nil {
+				return same, nil
+			}
+		}
 		again, err := next.Get(ctx, req)
 		if err != nil {
 			return nil, err
