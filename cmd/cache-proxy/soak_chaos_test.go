@@ -175,8 +175,8 @@ upstream:
 func seedBit(w *world) uint64 { return w.seed % 2 }
 
 // watch asks for a sign of life, four times a second. It is to come within a
-// second; what a server that does nothing takes meanwhile, on a machine that has
-// other things to do, is not held against it.
+// second; four times what a server that does nothing takes meanwhile, in a process
+// that runs already, is not held against it: the machine has other things to do.
 func (n *nemesis) watch(ctx context.Context) {
 	ask := func(url string) (time.Duration, error) {
 		began := time.Now()
@@ -201,7 +201,7 @@ func (n *nemesis) watch(ctx context.Context) {
 			close(answered)
 			control.Wait()
 			n.spared.RUnlock()
-			if err == nil && (err2 != nil || took > time.Second+2*own) {
+			if err == nil && (err2 != nil || took > time.Second+4*own) {
 				n.past.violation("watch", "/-/healthz took %v: %v (a server that does nothing takes %v)", took, err2, own)
 			}
 		}
