@@ -61,6 +61,18 @@ func (x *parts) take(key exchange.Key) *partRecord {
 	return x.remove(key, r)
 }
 
+// withdraw takes out r; nil if it is not there.
+func (x *parts) withdraw(r *partRecord) *partRecord {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for key, other := range x.all {
+		if other == r {
+			return x.remove(key, r)
+		}
+	}
+	return nil
+}
+
 // takeOldest takes out the oldest part; nil if there is none.
 func (x *parts) takeOldest() *partRecord {
 	x.mu.Lock()

@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
@@ -155,6 +157,25 @@ func TestDamagedParts(t *testing.T) {
 		require.NoError(t, os.RemoveAll(o.Root+"/"+tempDir))
 		storetest.Gone(t, s, key("/x"))
 		assert.Zero(t, s.Stats().Bytes)
+	})
+}
+
+// A part whose sync fails behind the end of its transfer does not stay until
+// somebody looks for what is too old (F23, F32).
+func TestDeadPart(t *testing.T) {
+	both(t, func(t *testing.T, o Options) {
+		s := open(t, o)
+		storetest.Leave(t, s, key("/x"), content(1<<20), "note", exchange.Span{From: 0, To: 1 << 19})
+		saved(t, s, 1)
+		s.parts.mu.Lock()
+		record := s.parts.all[key("/x")]
+		s.parts.mu.Unlock()
+		record.fail(unix.EIO)
+		assert.Empty(t, temps(t, o))
+		assert.Zero(t, s.Stats().Bytes)
+		assert.Zero(t, s.Stats().Parts)
+		_, _, _, err := s.Resume(t.Context(), key("/x"))
+		assert.ErrorIs(t, err, fs.ErrNotExist)
 	})
 }
 

@@ -194,11 +194,17 @@ func (r *partRecord) sync() error {
 	}
 	defer file.Close()
 	if err := file.Sync(); err != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.err = err
-		r.dropLocked()
+		r.fail(err)
 		return err
 	}
 	return nil
+}
+
+// fail makes the part file a dead one. If no transfer has it, it goes at once.
+func (r *partRecord) fail(err error) {
+	r.mu.Lock()
+	r.err = err
+	r.dropLocked()
+	r.mu.Unlock()
+	r.store.discardPart(r.store.parts.withdraw(r))
 }
