@@ -126,7 +126,11 @@ func describeHub(w io.Writer, c *cacheproxy.Config, h *cacheproxy.Hub) {
 	for _, p := range h.Cache.Policies {
 		fmt.Fprintf(w, "  %v\t%s\n", p.RefreshAfter, short(p.Match.String()))
 	}
-	fmt.Fprintf(w, "  %v\teverything else\n", h.Cache.Timeout)
+	if h.Module() == cacheproxy.HubFiles {
+		fmt.Fprintf(w, "  %v\teverything else\n", h.Cache.Timeout)
+		return
+	}
+	fmt.Fprintf(w, "  as the type %s says\teverything else\n", h.Module())
 }
 
 // describeFlow is the steps of a flow, with the kinds of filters and the jumps.

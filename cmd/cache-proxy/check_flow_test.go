@@ -29,6 +29,19 @@ hubs: [{name: none, flow: []}, {name: same}]
 	assert.Contains(t, out.String(), "flow: c (HeaderCounter) invalidHeader→END, cache\n")
 }
 
+// How long content holds that no policy has: the type says so, of plain files the configuration.
+func TestCheckShowsTypes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("hubs: [{name: plain, cache: {timeout: 7m}}, {name: n, type: npm}, {name: o, type: npm, rollout: legacy-only, cache: {timeout: 8m}}]\n"), 0o600))
+	c, _, err := cacheproxy.Load(file)
+	require.NoError(t, err)
+	var out strings.Builder
+	require.NoError(t, describe(c, file, &out))
+	for _, want := range []string{`7m +everything else`, `as the type npm says +everything else`, `8m +everything else`} {
+		assert.Regexp(t, want, out.String())
+	}
+}
+
 // What the addresses are besides is shown, and nothing where they are nothing else.
 func TestCheckShowsForward(t *testing.T) {
 	for _, c := range []struct{ name, config, want string }{

@@ -43,7 +43,7 @@ file system takes for it is a little more.
 				if hub != "" && !cmd.Flags().Changed("depth") {
 					depth = 1
 				}
-				return p.du(ctx, s, hub, prefix, depth, asJSON)
+				return p.du(ctx, c, s, hub, prefix, depth, asJSON)
 			})
 		},
 	}
@@ -52,7 +52,7 @@ file system takes for it is a little more.
 	return c
 }
 
-func (p *invocation) du(ctx context.Context, s *cacheproxy.Shelf, hub, prefix string, depth int, asJSON bool) error {
+func (p *invocation) du(ctx context.Context, c *cacheproxy.Config, s *cacheproxy.Shelf, hub, prefix string, depth int, asJSON bool) error {
 	sums, total := map[string]*share{}, share{Prefix: "total"}
 	for e, err := range s.Entries(ctx, hub, prefix) {
 		if err != nil {
@@ -67,6 +67,11 @@ func (p *invocation) du(ctx context.Context, s *cacheproxy.Shelf, hub, prefix st
 			to.Entries++
 		}
 	}
+	if total.Entries == 0 {
+		if err := nothing(c, hub); err != nil {
+			return err
+		}
+	}
 	all := []share{}
 	for _, sum := range sums {
 		all = append(all, *sum)
@@ -79,7 +84,7 @@ func (p *invocation) du(ctx context.Context, s *cacheproxy.Shelf, hub, prefix st
 	}
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	for _, sum := range append(all, total) {
-		fmt.Fprintf(w, "%s\t%d\t%s\n", size(float64(sum.Bytes)), sum.Entries, sum.Prefix)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", size(float64(sum.Bytes)), objects(sum.Entries), sum.Prefix)
 	}
 	return w.Flush()
 }

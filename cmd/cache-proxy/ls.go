@@ -34,10 +34,15 @@ It reads the data directory, whether a server runs or not.
 				if err != nil {
 					return err
 				}
+				list := p.ls
 				if asJSON {
-					return p.lsJSON(ctx, s, hub, prefix)
+					list = p.lsJSON
 				}
-				return p.ls(ctx, s, hub, prefix, long)
+				n, err := list(ctx, s, hub, prefix, long)
+				if err == nil && n == 0 {
+					err = nothing(c, hub)
+				}
+				return err
 			})
 		},
 	}
@@ -46,24 +51,25 @@ It reads the data directory, whether a server runs or not.
 	return c
 }
 
-func (p *invocation) lsJSON(ctx context.Context, s *cacheproxy.Shelf, hub, prefix string) error {
+func (p *invocation) lsJSON(ctx context.Context, s *cacheproxy.Shelf, hub, prefix string, _ bool) (n int, err error) {
 	out := json.NewEncoder(p.stdout)
 	for e, err := range s.Entries(ctx, hub, prefix) {
 		if err != nil {
-			return err
+			return n, err
 		}
 		if err := out.Encode(e); err != nil {
-			return err
+			return n, err
 		}
+		n++
 	}
-	return nil
+	return n, nil
 }
 
-func (p *invocation) ls(ctx context.Context, s *cacheproxy.Shelf, hub, prefix string, long bool) error {
+func (p *invocation) ls(ctx context.Context, s *cacheproxy.Shelf, hub, prefix string, long bool) (n int, err error) {
 	var all []*cacheproxy.Entry
 	for e, err := range s.Entries(ctx, hub, prefix) {
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if !long { // there may be millions
 			e = &cacheproxy.Entry{Key: e.Key, Size: e.Size, Received: e.Received, Status: e.Status}
@@ -81,7 +87,7 @@ func (p *invocation) ls(ctx context.Context, s *cacheproxy.Shelf, hub, prefix st
 		}
 		fmt.Fprintln(w)
 	}
-	return w.Flush()
+	return len(all), w.Flush()
 }
 
 func orNone(s string) string { return cmp.Or(s, "-") }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -78,19 +79,21 @@ func bench(c *cacheproxy.Config, b cacheproxy.Bench, asJSON bool, stdout, stderr
 	}
 	switch {
 	case err != nil:
-		return err
 	case asJSON:
 		e := json.NewEncoder(stdout)
 		e.SetIndent("", " ")
-		return e.Encode(all)
-	case live:
-		return nil
+		err = e.Encode(all)
+	case !live:
+		w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+		for _, m := range all {
+			printMeasured(w, m, "\t")
+		}
+		err = w.Flush()
 	}
-	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	for _, m := range all {
-		printMeasured(w, m, "\t")
+	if err == nil && !slices.ContainsFunc(all, func(m cacheproxy.Measured) bool { return m.Error == "" }) {
+		return failed(exitFailed, nil) // each has said why
 	}
-	return w.Flush()
+	return err
 }
 
 // printMeasured is one line.

@@ -79,6 +79,11 @@ func TestMirrorsBench(t *testing.T) {
 	assert.Positive(t, all[0].Rate)
 	assert.Equal(t, "status 404", all[1].Error)
 
+	status, stdout, stderr = bench("-hub", "tree", "/absent")
+	assert.Equal(t, exitFailed, status, "nothing could be measured")
+	assert.Contains(t, stdout, "status 404")
+	assert.Empty(t, stderr)
+
 	status, _, stderr = bench("-hub", "nobody")
 	assert.Equal(t, exitFailed, status)
 	assert.Contains(t, stderr, `no hub "nobody"`)

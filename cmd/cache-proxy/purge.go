@@ -68,6 +68,8 @@ then forgets what it remembers too; else in the data directory itself. Of nothin
 			switch {
 			case err != nil:
 				return err
+			case gone.Objects == 0 && nothing(c, hub) != nil:
+				return nothing(c, hub)
 			case asJSON:
 				return p.writeJSON(gone)
 			}

@@ -51,6 +51,15 @@ func pointed(c *cacheproxy.Config, arg string) (hub, path string, err error) {
 	return selected(c, arg)
 }
 
+// nothing is for commands that have found nothing of a hub: if the configuration
+// has none of that name, the name is a mistake.
+func nothing(c *cacheproxy.Config, hub string) error {
+	if hub == "" || slices.ContainsFunc(c.Served(), func(h cacheproxy.Hub) bool { return h.Name == hub }) {
+		return nil
+	}
+	return misused(fmt.Errorf("nothing is stored of a hub %q, and the configuration has none", hub))
+}
+
 func locate(c *cacheproxy.Config, arg string) (*cacheproxy.Hub, string, error) {
 	u, err := url.Parse(arg)
 	if err != nil {

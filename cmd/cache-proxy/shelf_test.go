@@ -146,7 +146,15 @@ func TestDu(t *testing.T) {
 		})
 	}
 	_, out, _ := s.run("du")
-	assert.Regexp(t, `2\.94 KiB +2 +default:/\n13 B +3 +tools:/\n2\.95 KiB +5 +total\n`, out)
+	assert.Regexp(t, `2\.94 KiB +2 objects +default:/\n13 B +3 objects +tools:/\n2\.95 KiB +5 objects +total\n`, out)
+	for _, args := range [][]string{{"du", "nobody"}, {"ls", "nobody"}, {"ls", "--json", "nobody:/x"}, {"purge", "nobody:/x"}} {
+		status, out, stderr := s.run(args...)
+		assert.Equal(t, exitUsage, status, args)
+		assert.Empty(t, out)
+		assert.Contains(t, stderr, `nothing is stored of a hub "nobody", and the configuration has none`)
+	}
+	status, _, _ := s.run("ls", "tools:/nothing/here")
+	assert.Equal(t, exitOK, status)
 }
 
 func TestVerify(t *testing.T) {
