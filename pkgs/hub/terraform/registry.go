@@ -1,0 +1,275 @@
+package terraform
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+)
+
+// Bounds of what a registry says.
+const (
+	maxVersions  = 10_000
+	maxPlatforms = 64
+	maxDocument  = 1 << 20 // bytes of what is said of one archive, keys for its signature included
+	atOnce       = 4       // such documents that are asked for together
+)
+
+// A machine is a platform that a version is for.
+type machine struct{ OS, Arch string }
+
+// readVersions calls each for every version in a registry's list.
+func readVersions(src io.Reader, each func(version string, platforms []machine) error) error {
+	var name string
+	var one machine
+	var all []machine
+	n, seen := 0, false
+	into := func(s *string) func([]byte) ([]byte, error) {
+		return func(value []byte) ([]byte, error) {
+			*s, _ = hub.JSONString(value)
+			return value, nil
+		}
+	}
+	err := hub.CopyJSON(io.Discard, src, hub.JSONRules{
+		"versions/*/version":          into(&name),
+		"versions/*/platforms/*/os":   into(&one.OS),
+		"versions/*/platforms/*/arch": into(&one.Arch),
+		"versions/*/platforms/*/": func([]byte) ([]byte, error) {
+			if isName(one.OS) && isName(one.Arch) && len(all) < maxPlatforms {
+				all = append(all, one)
+			}
+			one = machine{}
+			return nil, nil
+		},
+		"versions/*/": func([]byte) ([]byte, error) {
+			if n++; n > maxVersions {
+				return nil, fmt.Errorf("more than %d versions", maxVersions)
+			}
+			var err error
+			if isVersion(name) {
+				err = each(name, all)
+			}
+			name, all = "", nil
+			return nil, err
+		},
+		"versions/": func([]byte) ([]byte, error) {
+			seen = true
+			return nil, nil
+		},
+	})
+	if err == nil && !seen {
+		err = errors.New("no list of versions")
+	}
+	return err
+}
+
+// writeIndex makes the index of a registry's list.
+func writeIndex(dst io.Writer, src io.Reader) error {
+	b := []byte(`{"versions":{`)
+	comma := ""
+	err := readVersions(src, func(version string, _ []machine) error {
+		b = append(b, comma...)
+		b = hub.AppendJSONString(b, version)
+		b = append(b, ":{}"...)
+		comma = ","
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = dst.Write(append(b, "}}\n"...))
+	return err
+}
+
+// An offer is an archive in a version's document.
+type offer struct {
+	Hashes []string `json:"hashes,omitempty"`
+	URL    string   `json:"url"`
+}
+
+// version makes a version's document of what the registry says of its archives. It
+// is made anew for each client of what the cache has.
+func (h *Hub) version(ctx context.Context, next exchange.Source, req *exchange.Request, p place) (*exchange.Response, error) {
+	dir := "/" + p.host + "/" + p.provider + "/"
+	list, _, err := h.ask(ctx, next, req, dir+"index.json")
+	if err != nil {
+		return nil, err
+	}
+	defer list.Body.Close()
+	if list.Entry.Status != http.StatusOK {
+		return nil, refused(list, p)
+	}
+	platforms, found := []machine(nil), false
+	body, err := hub.Unpack(list.Body)
+	if err == nil {
+		defer body.Close()
+		err = readVersions(body, func(version string, all []machine) error {
+			if version == p.version {
+				platforms, found = all, true
+			}
+			return nil
+		})
+	}
+	switch {
+	case err != nil:
+		return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "the list of versions cannot be read", Err: err}
+	case !found:
+		return nil, &exchange.Error{Status: http.StatusNotFound, Message: "no such version"}
+	}
+	offers, changed, err := h.offers(ctx, next, req, dir+p.version+"/", platforms)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(map[string]any{"archives": offers})
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(text)
+	e := *list.Entry
+	e.Key, e.Size, e.Digest, e.Proved = req.Key, int64(len(text)), "", ""
+	if changed.After(e.Stored) {
+		e.Stored = changed
+	}
+	e.Header = http.Header{"Content-Type": {"application/json"}, "Etag": {`"` + hex.EncodeToString(sum[:16]) + `"`}}
+	resp := &exchange.Response{Entry: &e, NoStore: list.NoStore, Outcome: list.Outcome, Body: http.NoBody}
+	if !req.Head {
+		resp.Body = struct {
+			io.ReadSeeker
+			io.Closer
+		}{bytes.NewReader(text), io.NopCloser(nil)}
+	}
+	return resp, nil
+}
+
+// ask asks for a path of this hub's for the sake of req. The answer is from there.
+func (h *Hub) ask(ctx context.Context, next exchange.Source, req *exchange.Request, path string) (resp *exchange.Response, from *url.URL, err error) {
+	ask, err := h.Parse(&http.Request{URL: &url.URL{Path: path}})
+	if err != nil {
+		return nil, nil, err
+	}
+	ask.Client = req.Client
+	if resp, err = next.Get(ctx, ask); err == nil {
+		from, _ = url.Parse(resp.Entry.Mirror + ask.Target)
+	}
+	return resp, from, err
+}
+
+// refused is what a client hears where a registry has not answered with content.
+func refused(resp *exchange.Response, p place) error {
+	e := &exchange.Error{Status: http.StatusBadGateway, Message: "the registry has not answered for " + p.provider, Err: fmt.Errorf("status %d", resp.Entry.Status)}
+	if s := resp.Entry.Status; s == http.StatusNotFound || s == http.StatusGone || s == http.StatusForbidden {
+		e.Status, e.Message = s, "the registry has no "+p.provider
+	}
+	return e
+}
+
+// offers are the archives for platforms, by OS_ARCH, and when the last of them
+// changed. One that the registry does not have after all is left out; if one cannot
+// be had, none is.
+func (h *Hub) offers(ctx context.Context, next exchange.Source, req *exchange.Request, dir string, platforms []machine) (all map[string]offer, changed time.Time, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var (
+		mu    sync.Mutex // guards all and changed
+		wg    sync.WaitGroup
+		slots = make(chan struct{}, atOnce)
+	)
+	all = make(map[string]offer, len(platforms))
+	for _, t := range platforms {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			name := t.OS + "_" + t.Arch
+			o, at, err := h.offer(ctx, next, req, dir+name+".json")
+			if err != nil {
+				cancel(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if o != nil {
+				all[name] = *o
+			}
+			if at.After(changed) {
+				changed = at
+			}
+		})
+	}
+	wg.Wait()
+	return all, changed, context.Cause(ctx)
+}
+
+// offer is the archive that a platform's document tells of, and when that was
+// stored; nil if there is none.
+func (h *Hub) offer(ctx context.Context, next exchange.Source, req *exchange.Request, path string) (o *offer, at time.Time, err error) {
+	resp, from, err := h.ask(ctx, next, req, path)
+	if err != nil {
+		return nil, at, err
+	}
+	defer resp.Body.Close()
+	switch resp.Entry.Status {
+	case http.StatusOK:
+	case http.StatusNotFound, http.StatusGone:
+		return nil, at, nil
+	default:
+		return nil, at, &exchange.Error{Status: http.StatusBadGateway, Message: "the registry has not answered for an archive", Err: fmt.Errorf("%s: status %d", path, resp.Entry.Status)}
+	}
+	o, digest, err := h.readOffer(resp.Body, from)
+	if err != nil {
+		return nil, at, &exchange.Error{Status: http.StatusBadGateway, Message: "what the registry says of an archive cannot be read", Err: fmt.Errorf("%s: %w", path, err)}
+	}
+	if digest != "" {
+		h.teach(o.URL, digest, func(path string, f exchange.Fact) { h.ledger.Teach(exchange.Key{Hub: h.hub.Name, Path: path}, f) })
+	}
+	return o, resp.Entry.Stored, nil
+}
+
+// readOffer reads a platform's document that was at from; digest is "" if it says
+// none, or the archive is elsewhere.
+func (h *Hub) readOffer(src io.Reader, from *url.URL) (*offer, exchange.Digest, error) {
+	plain, err := hub.Unpack(src)
+	if err != nil {
+		return nil, "", err
+	}
+	defer plain.Close()
+	text, err := io.ReadAll(io.LimitReader(plain, maxDocument+1))
+	if err != nil {
+		return nil, "", err
+	}
+	if len(text) > maxDocument {
+		return nil, "", fmt.Errorf("more than %d bytes", maxDocument)
+	}
+	var said struct {
+		URL string `json:"download_url"`
+		Sum string `json:"shasum"`
+	}
+	if err := json.Unmarshal(text, &said); err != nil {
+		return nil, "", err
+	}
+	if said.URL == "" {
+		return nil, "", errors.New("no download_url")
+	}
+	o := &offer{}
+	ours := false
+	o.URL, ours = h.lead(said.URL, from)
+	digest, err := exchange.ParseDigest("sha256:" + said.Sum)
+	if err != nil {
+		return o, "", nil
+	}
+	o.Hashes = []string{"zh:" + said.Sum}
+	if !ours {
+		digest = ""
+	}
+	return o, digest, nil
+}
