@@ -196,6 +196,32 @@ func TestJWTPublicKey(t *testing.T) {
 	assert.Equal(t, "unauthorized", result, "the public key is no secret")
 }
 
+// Clocks may differ by leeway, and what is signed by another algorithm is none.
+func TestJWTLeewayAndAlgorithms(t *testing.T) {
+	c := newClock()
+	secret := Secret(strings.Repeat("s", 32))
+	ended := func(ago time.Duration) string {
+		return sign(t, jose.HS256, []byte(secret), "", map[string]any{"sub": "ann", "exp": c.Now().Add(-ago).Unix()})
+	}
+	for leeway, want := range map[time.Duration]string{0: "unauthorized", 2 * time.Minute: ""} {
+		f := makeFilter(t, JWT(), c, func(o *jwtOptions) { o.Secret, o.Leeway = secret, leeway })
+		result, _ := handle(f, npm, request("a", "1", "Authorization", "Bearer "+ended(90*time.Second)))
+		assert.Equal(t, want, result, leeway)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "key.pem")
+	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600))
+	token := sign(t, jose.ES256, key, "", map[string]any{"sub": "ann", "exp": c.Now().Add(time.Hour).Unix()})
+	for algorithm, want := range map[string]string{"ES256": "", "RS256": "unauthorized"} {
+		f := makeFilter(t, JWT(), c, func(o *jwtOptions) { o.PublicKey, o.Algorithms = file, []string{algorithm} })
+		result, _ := handle(f, npm, request("a", "1", "Authorization", "Bearer "+token))
+		assert.Equal(t, want, result, algorithm)
+	}
+}
+
 // Keys in files are those that are there now; a file that says nothing changes none.
 func TestJWTKeysChange(t *testing.T) {
 	one, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
