@@ -102,7 +102,7 @@ type HubOptions struct {
 	// How long a new generation of indexes may wait for its parts to be had before
 	// it is published without them: more than nothing. Default 10m. The index of
 	// apk has no parts.
-	Hold Duration `yaml:"hold,omitzero" hub:"apt,rpm,pacman"`
+	Hold Duration `yaml:"hold,omitzero" hub:"apt,rpm,pacman,flatpak"`
 
 	// serve: an index past its Valid-Until is answered though no upstream can be asked
 	// for another. Default '': 503, on which clients go on with what they have.

@@ -60,7 +60,7 @@ func TestHubProblems(t *testing.T) {
 		{"option of another type", "hubs:\n- name: a\n  options:\n    sumdb: [sum.example.org]", "config.yaml:4: hubs[0].options.sumdb: hubs of type files have no such option, only those of type go do"},
 		{"second hosts of a type without links", "hubs: [{name: a, options: {files: {x: 'https://x'}}}]", "config.yaml:1: hubs[0].options.files: hubs of type files have no such option, only those of type pypi, npm, cargo, composer, nuget, pub do"},
 		{"query of a type that knows it", "hubs: [{name: a, type: apt, options: {ignore-query: true}}]", "config.yaml:1: hubs[0].options.ignore-query: hubs of type apt have no such option, only those of type files do"},
-		{"hold without parts", "hubs: [{name: a, type: apk, options: {hold: 1m}}]", "config.yaml:1: hubs[0].options.hold: hubs of type apk have no such option, only those of type apt, rpm, pacman do"},
+		{"hold without parts", "hubs: [{name: a, type: apk, options: {hold: 1m}}]", "config.yaml:1: hubs[0].options.hold: hubs of type apk have no such option, only those of type apt, rpm, pacman, flatpak do"},
 		{"hold for nothing", "hubs: [{name: a, type: apt, options: {hold: 0s}}]", "config.yaml:1: hubs[0].options.hold: 0s is no time to wait"},
 		{"alias", "hubs: [{name: a, type: npm, options: {files: {A/B: 'https://x'}}}]", `config.yaml:1: hubs[0].options.files."A/B": "A/B" is no alias: at most 64 of a-z 0-9 . _ -, a letter or digit first`},
 		{"second host", "hubs: [{name: a, type: npm, options: {files: {x: 'file:///etc'}}}]", `config.yaml:1: hubs[0].options.files.x: "file:///etc" has no host`},

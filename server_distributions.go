@@ -7,6 +7,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/apk"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/apt"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/flatpak"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pacman"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/rpm"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
@@ -16,6 +17,9 @@ import (
 var hashes = map[string]func() hash.Hash{
 	apk.Q1: func() hash.Hash { return apk.NewHash(apk.Q1) },
 	apk.Q2: func() hash.Hash { return apk.NewHash(apk.Q2) },
+
+	flatpak.File:   func() hash.Hash { return flatpak.NewHash(flatpak.File) },
+	flatpak.Packed: func() hash.Hash { return flatpak.NewHash(flatpak.Packed) },
 }
 
 // The hubs of distributions have generations, but for apk's, whose index is one by itself.
@@ -35,4 +39,8 @@ func newApk(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { r
 
 func newPacman(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 	return pacman.New(o, l, pacman.Options{Hold: time.Duration(c.Hold)})
+}
+
+func newFlatpak(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return flatpak.New(o, hub.GenerationOptions{Hold: time.Duration(c.Hold)}), nil
 }

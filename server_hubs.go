@@ -59,6 +59,7 @@ var hubs = map[HubType]module{
 	"pub":    {"Dart's and Flutter's packages", 5 * time.Minute, newPub},
 	"hex":    {"Erlang's and Elixir's packages", 5 * time.Minute, newHex},
 
+	"flatpak":  {"OSTree repositories, as those of Flatpak", 5 * time.Minute, newFlatpak},
 	"composer": {"Composer repositories of PHP packages", 5 * time.Minute, newComposer},
 	"rubygems": {"gem repositories", 5 * time.Minute, newRubyGems},
 	"helm":     {"Helm chart repositories", 5 * time.Minute, newHelm},

@@ -54,6 +54,8 @@ func TestE2E(t *testing.T) {
 		{"nuget", testNuGet},
 		{"cran", testCRAN},
 		{"hex", testHex},
+		{"ostree", testOSTree},
+		{"flatpak", testFlatpak},
 		{"nginx", testNginx},
 		{"setup", testSetupScript},
 		{"forward", testForward},
