@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 )
 
 // A Member is a part of a hub's upstreams that has other content than the rest.
@@ -296,12 +298,13 @@ func plain(req *exchange.Request) *exchange.Request {
 
 // inOrder is the answer of the first member that has what req asks for.
 func (m *Members) inOrder(ctx context.Context, req *exchange.Request, asked []int) (*exchange.Response, error) {
+	// A search, or the body of a POST, is about nothing that somebody keeps.
+	named := req.Post == nil && req.Policy.Class != freshness.Passthrough
+	keeps := func(i int) bool { return named && m.Rules.Keeps(i, req) }
 	var worst *question // the first failure; else the last that has nothing
 	for _, i := range asked {
-		q := &question{member: i}
-		q.resp, q.err = m.Members[i].Source.Get(ctx, m.to(i, req))
-		q.answer = weigh(q.resp, q.err)
-		if q.answer == had || q.answer == failing && (m.Rules.Keeps(i, req) || ctx.Err() != nil) {
+		q := m.question(ctx, i, m.to(i, req))
+		if q.answer == had || q.answer == failing && (keeps(i) || ctx.Err() != nil) {
 			worst.close()
 			return q.resp, q.err
 		}
@@ -322,6 +325,27 @@ type question struct {
 	resp   *exchange.Response
 	err    error
 }
+
+// question asks a member. An answer that is no content is read at once, so that nothing
+// of the member is held while others are asked.
+func (m *Members) question(ctx context.Context, i int, req *exchange.Request) *question {
+	q := &question{member: i}
+	q.resp, q.err = m.Members[i].Source.Get(ctx, req)
+	q.answer = weigh(q.resp, q.err)
+	if q.err != nil || q.answer == had {
+		return q
+	}
+	text, _ := io.ReadAll(io.LimitReader(q.resp.Body, maxRefusal)) // a part of it will do
+	q.resp.Body.Close()
+	e, own := *q.resp.Entry, *q.resp
+	e.Size = int64(len(text))
+	own.Entry, own.Body, own.Ranges = &e, io.NopCloser(bytes.NewReader(text)), nil
+	q.resp = &own
+	return q
+}
+
+// maxRefusal is how much of a refusal's text is kept, in bytes.
+const maxRefusal = 4 << 10
 
 func (q *question) close() {
 	if q != nil && q.resp != nil {

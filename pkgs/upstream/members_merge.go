@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -81,23 +82,15 @@ func closeAll(questions []*question) {
 	}
 }
 
-// ask asks members at once, each about what is stored of it.
+// ask asks members in order, each about what is stored of it. They are not asked at
+// once: whoever has the index holds a part of the room for fills until it is merged,
+// and many that hold one each would wait for each other to ask the next.
 func (m *Members) ask(ctx context.Context, req *exchange.Request, members []int, stored map[int]*exchange.Entry) []*question {
 	all := make([]*question, len(members))
-	done := make(chan struct{})
 	for n, i := range members {
-		go func() { // ends with its answer, whose body is the caller's
-			defer func() { done <- struct{}{} }()
-			ask := plain(req)
-			ask.Validate = stored[i]
-			q := &question{member: i}
-			q.resp, q.err = m.Members[i].Source.Get(ctx, ask)
-			q.answer = weigh(q.resp, q.err)
-			all[n] = q
-		}()
-	}
-	for range members {
-		<-done
+		ask := plain(req)
+		ask.Validate = stored[i]
+		all[n] = m.question(ctx, i, ask)
 	}
 	return all
 }
@@ -123,7 +116,7 @@ func (m *Members) combined(ctx context.Context, req *exchange.Request, have []*q
 		q.resp, q.err = m.Members[q.member].Source.Get(ctx, plain(req))
 		if weigh(q.resp, q.err) != had {
 			closeAll(have)
-			return nil, unsure(req, m.Members[q.member].Name, fmt.Errorf("the index was there a moment ago: %w", q.err))
+			return nil, unsure(req, m.Members[q.member].Name, errors.Join(errors.New("the index was there a moment ago"), q.err))
 		}
 	}
 	if len(have) == 1 {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 )
 
 // A shelf is a member: content by path. An error, or a status, stands under
@@ -362,6 +363,51 @@ func TestMembersValidate(t *testing.T) {
 	assert.Equal(t, 304, status)
 	assert.Equal(t, []string{"GET /x"}, s.corp.questions())
 	assert.Equal(t, []string{"VALIDATE /x"}, s.open.questions())
+}
+
+// TestMembersUnnamed: what is about no package is kept by nobody.
+func TestMembersUnnamed(t *testing.T) {
+	s := newShop(rule{})
+	s.corp.code, s.open.has["/search"] = 405, "found"
+	post, search := regarding("/search", ""), regarding("/search", "")
+	post.Post, search.Policy.Class = []byte("{}"), freshness.Passthrough
+	for _, req := range []*exchange.Request{post, search} {
+		status, text, _ := s.get(t, req)
+		assert.Equal(t, 200, status)
+		assert.Equal(t, "found", text)
+	}
+}
+
+// TestMembersHoldNothing: a member that has not what is asked for is done with before
+// the next one is asked.
+func TestMembersHoldNothing(t *testing.T) {
+	s := newShop(rule{})
+	open := 0
+	holding := func(m *shelf) exchange.Source {
+		return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+			assert.Zero(t, open, "while another one is asked")
+			resp, err := m.Get(ctx, req)
+			open++
+			resp.Body = &counting{resp.Body, func() { open-- }}
+			return resp, err
+		})
+	}
+	s.Members.Members[0].Source, s.Members.Members[1].Source = holding(s.corp), holding(s.open)
+	s.open.has["/index/x"], s.open.has["/x"] = "1", "1"
+	for _, req := range []*exchange.Request{regarding("/index/x", "x"), regarding("/x", ""), regarding("/none", ""), regarding("/index/none", "none")} {
+		s.get(t, req)
+		assert.Zero(t, open)
+	}
+}
+
+type counting struct {
+	io.ReadCloser
+	closed func()
+}
+
+func (c *counting) Close() error {
+	c.closed()
+	return c.ReadCloser.Close()
 }
 
 func FuzzMembersTag(f *testing.F) {
