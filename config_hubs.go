@@ -80,11 +80,11 @@ func (c *Config) Served() []Hub {
 type HubOptions struct {
 	// Second hosts that indexes link to, by alias: their base URLs. Links below one
 	// become /_f/ALIAS/… of the hub. Default none.
-	Files map[string]URL `yaml:"files,omitzero" hub:"pypi,npm,cargo,composer,helm,nuget,pub"`
+	Files map[string]URL `yaml:"files,omitzero" hub:"pypi,npm,cargo,composer,helm,conda,nuget,pub"`
 
 	// Second hosts that are not in files are learned from the indexes of the mirrors,
 	// and remembered: any public one that their allowed-redirect admits. Default false.
-	LearnFiles bool `yaml:"learn-files,omitzero" hub:"pypi,npm,cargo,composer,helm,nuget,pub"`
+	LearnFiles bool `yaml:"learn-files,omitzero" hub:"pypi,npm,cargo,composer,helm,conda,nuget,pub"`
 
 	// What is below src/contrib depends on the release of R and the system that clients
 	// name in User-Agent, which goes upstream: for servers that send binaries there.

@@ -63,6 +63,7 @@ var hubs = map[HubType]module{
 	"composer": {"Composer repositories of PHP packages", 5 * time.Minute, newComposer},
 	"rubygems": {"gem repositories", 5 * time.Minute, newRubyGems},
 	"helm":     {"Helm chart repositories", 5 * time.Minute, newHelm},
+	"conda":    {"conda channels", 5 * time.Minute, newConda},
 }
 
 // defaultHub is the name of the hub that the configuration's first sections

@@ -3,6 +3,7 @@ package cacheproxy
 import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/composer"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/conda"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/helm"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/rubygems"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
@@ -20,4 +21,8 @@ func newRubyGems(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error
 
 func newHelm(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return helm.New(o, l), nil
+}
+
+func newConda(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return conda.New(o, l), nil
 }

@@ -50,6 +50,7 @@ func TestE2E(t *testing.T) {
 		{"composer", testComposer},
 		{"rubygems", testRubyGems},
 		{"helm", testHelm},
+		{"conda", testConda},
 		{"maven", testMaven},
 		{"nuget", testNuGet},
 		{"cran", testCRAN},
