@@ -9,6 +9,9 @@
 // Nothing that is signed is changed, and no signature is verified. Every object is
 // proved by its name (proof.go), every part of a delta by the superblock, and that
 // by what lists it. In *.flatpakrepo and *.flatpakref links lead to the hub.
+//
+// BUG: a summary of more than 16 MiB is refused, as every root of a generation is.
+// OSTree itself took none of more than 10 MB for years, and Flatpak has its index.
 package flatpak
 
 import (
