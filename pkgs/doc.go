@@ -10,7 +10,7 @@
 //	hub         the contract of an ecosystem's protocol; hub/files is the plain one, hub/http any origin's, hub/template the one to copy
 //	ledger      what indexes taught: size and digest of content to come
 //	store       the contract of content at rest; store/disk keeps plain files
-//	upstream    mirrors: the race between them, their records, switches and stripes
+//	upstream    mirrors: the race between them, their records, switches and stripes; members, which have different content
 //	cache       look up, join or start a flight, validate: the heart
 //	front       between connections and net/http: the guard of what no two readers must see differently, and hot hits
 //	edge        HTTP toward clients: guard, Parse, Get, respond
