@@ -181,6 +181,7 @@ func (d *decoder) options(at string, h *Hub) {
 	d.sumdbs(at, o)
 	d.hosts(at+".ns", o.NS, true)
 	d.hosts(at+".auth-hosts", o.AuthHosts, true)
+	d.hosts(at+".hosts", o.Hosts, true)
 }
 
 // hasOption says that hubs of type t have an option with this tag.

@@ -80,11 +80,11 @@ func (c *Config) Served() []Hub {
 type HubOptions struct {
 	// Second hosts that indexes link to, by alias: their base URLs. Links below one
 	// become /_f/ALIAS/… of the hub. Default none.
-	Files map[string]URL `yaml:"files,omitzero" hub:"pypi,npm,cargo,composer,helm,conda,nuget,pub"`
+	Files map[string]URL `yaml:"files,omitzero" hub:"pypi,npm,cargo,composer,helm,conda,nuget,pub,terraform"`
 
 	// Second hosts that are not in files are learned from the indexes of the mirrors,
 	// and remembered: any public one that their allowed-redirect admits. Default false.
-	LearnFiles bool `yaml:"learn-files,omitzero" hub:"pypi,npm,cargo,composer,helm,conda,nuget,pub"`
+	LearnFiles bool `yaml:"learn-files,omitzero" hub:"pypi,npm,cargo,composer,helm,conda,nuget,pub,terraform"`
 
 	// What is below src/contrib depends on the release of R and the system that clients
 	// name in User-Agent, which goes upstream: for servers that send binaries there.
@@ -138,6 +138,11 @@ type HubOptions struct {
 
 	// Hosts that may give out tokens beside the upstreams themselves. Default none.
 	AuthHosts []string `yaml:"auth-hosts,single,omitzero" hub:"oci"`
+
+	// Provider hosts whose registry the upstreams are, each at the address that the
+	// host's .well-known/terraform.json has as providers.v1. Default none: the upstreams
+	// are network mirrors.
+	Hosts []string `yaml:"hosts,single,omitzero" hub:"terraform"`
 }
 
 // Sumdb is a checksum database.

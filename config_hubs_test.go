@@ -177,6 +177,7 @@ hubs:
 - {name: n, type: npm, options: {learn-files: true, files: {f: 'https://f.example.org/x/'}}}
 - {name: f, options: {ignore-query: true, absent: [403]}}
 - {name: c, type: cran, options: {by-user-agent: true}}
+- {name: t, type: terraform, options: {hosts: Registry.example.org}}
 `
 	c, _ := must(t, text)
 	assert.Equal(t, "https://proxy.example.org/cache", c.PublicURL.String())
@@ -194,6 +195,7 @@ hubs:
 	assert.True(t, c.Hubs[4].Options.Library)
 	assert.True(t, c.Hubs[5].Options.LearnFiles)
 	assert.True(t, c.Hubs[7].Options.ByUserAgent)
+	assert.Equal(t, []string{"registry.example.org"}, c.Hubs[8].Options.Hosts)
 
 	var out, twice bytes.Buffer
 	require.NoError(t, c.WriteYAML(&out))

@@ -28,6 +28,7 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/oci"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pypi"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/terraform"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/upstream"
@@ -64,6 +65,8 @@ var hubs = map[HubType]module{
 	"rubygems": {"gem repositories", 5 * time.Minute, newRubyGems},
 	"helm":     {"Helm chart repositories", 5 * time.Minute, newHelm},
 	"conda":    {"conda channels", 5 * time.Minute, newConda},
+
+	"terraform": {"Terraform's providers", 5 * time.Minute, newTerraform},
 }
 
 // defaultHub is the name of the hub that the configuration's first sections
@@ -112,6 +115,10 @@ func newCargo(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 
 func newPub(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return pub.New(o, l), nil
+}
+
+func newTerraform(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return terraform.New(o, l, terraform.Options{Hosts: c.Hosts}), nil
 }
 
 func newHex(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {

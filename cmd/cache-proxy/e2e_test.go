@@ -54,6 +54,7 @@ func TestE2E(t *testing.T) {
 		{"maven", testMaven},
 		{"nuget", testNuGet},
 		{"cran", testCRAN},
+		{"terraform", testTerraform},
 		{"hex", testHex},
 		{"ostree", testOSTree},
 		{"flatpak", testFlatpak},
