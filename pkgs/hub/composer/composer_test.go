@@ -173,7 +173,7 @@ const document1 = `{"minified":"composer/2.0","packages":{"acme/lib":[
  {"version":"0.9.0","version_normalized":"0.9.0.0","dist":{"url":"/composer/dists/lib-0.9.tar","type":"tar","shasum":""}},
  {"version":"0.8.0","version_normalized":"0.8.0.0","dist":"__unset"},
  {"version":"dev-a/b","version_normalized":"dev-a/b","dist":{"type":"zip","url":"https://elsewhere.example/x.zip","reference":"v1","shasum":"` + "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" + `"}},
- {"version":"v3","dist":{"type":"zip","url":"https://zips.example.org/d/../x.zip","reference":"abc"}}
+ {"version":"v3","dist":{"type":"zip","url":"https://zips.example.org/d/../x.zip","reference":"abc","shasum":"0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"}}
 ]}}`
 
 func TestFacts(t *testing.T) {

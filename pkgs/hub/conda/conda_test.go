@@ -150,7 +150,7 @@ func TestShard(t *testing.T) {
 		"/x/linux-64/a-1.0-0.tar.bz2":    {Size: 10, Digest: exchange.Digest("md5:" + md5A)},
 		"/x/linux-64/a+b-1!2-py_0.conda": {Size: 20, Digest: exchange.Digest("sha256:" + sumA)},
 	}, got)
-	for _, bad := range []string{"", "\x81", "\xc1", "\x81\x01\x01", "\x81\xa1a", "\x81\xa1a\xdb\xff\xff\xff\xff", strings.Repeat("\x91", 100), "\xdf\xff\xff\xff\xff"} {
+	for _, bad := range []string{"", "\x81", "\xc1", "\x81\x01\x01", "\x81\xa1a", "\x81\xa1a\xdb\xff\xff\xff\xff", strings.Repeat("\x91", 100) + "\xc0", "\xdf\xff\xff\xff\xff"} {
 		assert.Error(t, shardFacts("/x/linux-64/")(strings.NewReader(bad), func(string, exchange.Fact) {}), "%q", bad)
 	}
 }
