@@ -86,7 +86,7 @@ func TestFilterProblems(t *testing.T) {
 		{"a negative burst", "filters: [{kind: RateLimiter, name: c, requests: 1, burst: -1}]", "filters[0].burst"},
 		{"nothing denied", "filters: [{kind: AllowDeny, name: c}]", "filters[0]: denies nothing"},
 		{"denied with success", "filters: [{kind: AllowDeny, name: c, deny: x, status: 204}]", "filters[0].status: 204 is no status"},
-		{"no pattern", "filters: [{kind: AllowDeny, name: c, deny: ['pkg:nuget/x']}]", "filters[0].deny[0]: "},
+		{"no pattern", "filters: [{kind: AllowDeny, name: c, deny: ['pkg:nosuchtype/x']}]", "filters[0].deny[0]: "},
 		{"cooldown without end", "filters: [{kind: Cooldown, name: c, min-age: never}]", "filters[0].min-age"},
 		{"an exception without reason", "filters: [{kind: Cooldown, name: c, min-age: 7d, exceptions: [{package: x}]}]", "filters[0].exceptions[0].reason: required"},
 		{"an end that is none", "filters: [{kind: Cooldown, name: c, min-age: 7d, exceptions: [{package: x, reason: y, until: soon}]}]", `exceptions[0].until: "soon" is no time`},
