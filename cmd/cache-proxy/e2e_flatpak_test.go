@@ -132,7 +132,9 @@ func testFlatpak(t *testing.T, p program) {
 	install := func(name string) {
 		home := filepath.Join(dir, name)
 		require.NoError(t, os.MkdirAll(home, 0o755))
-		flatpak := func(args ...string) string { return must(t, home, nil, "flatpak", append([]string{"--user"}, args...)...) }
+		flatpak := func(args ...string) string {
+			return must(t, home, nil, "flatpak", append([]string{"--user"}, args...)...)
+		}
 		flatpak("remote-add", "--no-gpg-verify", "hub", d.url+"/flatpak/demo.flatpakrepo")
 		assert.Contains(t, flatpak("remotes", "--columns=url"), d.url+"/flatpak/")
 		assert.Contains(t, flatpak("remote-ls", "hub"), "org.example.Demo")
