@@ -193,6 +193,9 @@ func testUpgrade(t *testing.T, p program) {
 	rest := begin(t, d, "/big.deb", bigSize)
 	d.mustGet("/pool/1.deb")
 	old := l.pid()
+	idle := &rawClient{network: "tcp", address: strings.TrimPrefix(l.url, "http://")}
+	_, err := idle.get("/pool/2.deb")
+	require.NoError(t, err)
 
 	stop := l.crowd(objects, func(n int) []byte { return all[n] })
 	time.Sleep(300 * time.Millisecond) // of load
@@ -201,6 +204,10 @@ func testUpgrade(t *testing.T, p program) {
 	assert.NotEqual(t, old, l.pid())
 	l.log.await(t, `level=INFO msg="configuration loaded"[^\n]*\n(?s:.*)msg="configuration loaded"`)
 	time.Sleep(300 * time.Millisecond) // of load
+
+	_, err = idle.get("/pool/2.deb")
+	assert.NoError(t, err, "on a connection that the old process has")
+	assert.Nil(t, idle.conn, "whose answer says that it was the last")
 
 	again := p.launch(t, dir, config(m))
 	assert.Equal(t, exitFailed, again.wait())
