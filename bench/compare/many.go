@@ -11,8 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/bench/internal/object"
 )
@@ -83,7 +84,7 @@ func touch(store string) error {
 			for name := range names {
 				_, err := os.ReadFile(name)
 				if err == nil {
-					_, err = syscall.Getxattr(name, "user.cache-proxy", attribute)
+					_, err = unix.Getxattr(name, "user.cache-proxy", attribute)
 				}
 				if err != nil {
 					select {
