@@ -231,7 +231,7 @@ func (r *run) sent(l line, args []string) error {
 // soon waits up to two seconds for check to pass: a proxy may do its
 // book-keeping behind the answer.
 func (l line) soon(check func() error) error {
-	deadline := time.Now().Add(2 * time.Second)
+	deadline := time.Now().Add(10 * time.Second)
 	for {
 		err := check()
 		if err == nil {
