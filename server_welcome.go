@@ -49,7 +49,7 @@ func guests(cfg *Config) []welcome.Hub {
 			all = append(all, trees(&h)...)
 			continue
 		}
-		to := welcome.Hub{Name: h.Name, Type: string(h.Type), Path: h.Path, Default: h.Options.Default}
+		to := welcome.Hub{Name: h.Name, Type: string(h.Type), Path: h.Path, Default: h.Options.Default, Providers: h.Options.Hosts}
 		for _, u := range h.Upstream {
 			if name := path.Base(u.Server.Path); name != "/" && name != "." {
 				to.Names = append(to.Names, name)

@@ -64,6 +64,9 @@ hubs:
 	s = serverOf(t, hubs+"trusted-proxies: [192.0.2.1]\n", t.Output())
 	w = ask(s, "GET", "/-/setup.sh", "Host", "other", "X-Forwarded-Host", "front.example.org", "X-Forwarded-Proto", "https")
 	assert.Contains(t, w.Body.String(), "BASE='https://front.example.org'\n")
+	s = serverOf(t, hubs+"- {name: registry, type: terraform, upstream: [{server: 'https://registry.example.org/v1/providers'}], options: {hosts: [providers.example.org]}}\n"+
+		"public-url: https://cache.example.org\n", t.Output())
+	assert.Contains(t, ask(s, "GET", "/-/").Body.String(), "include = [&#34;providers.example.org/*/*&#34;]")
 	s = serverOf(t, hubs+"public-url: 'https://cache.example.org/a&b'\n", t.Output())
 	assert.Equal(t, 404, ask(s, "GET", "/-/setup.sh").Code)
 	assert.Equal(t, 200, ask(s, "GET", "/-/").Code)

@@ -28,6 +28,10 @@ type Hub struct {
 	Path    string   // below the base: "/debian"
 	Names   []string // what else clients may call it: the last segments of its mirrors' URLs
 	Default bool     // of type oci: images that name no hub are its
+
+	// Of type terraform: the hosts that its providers are called by; none if it has
+	// those of any host.
+	Providers []string
 }
 
 // A Site is what a proxy has. It does not change, and may be used concurrently.

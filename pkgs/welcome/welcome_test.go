@@ -1,6 +1,7 @@
 package welcome_test
 
 import (
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -43,6 +44,80 @@ func TestPage(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(html), "pip config set global.trusted-host cache.lan:8881")
 	assert.Contains(t, string(html), "insecure-registries&#34;: [&#34;cache.lan:8881&#34;]")
+}
+
+// every has a hub of each type that there is a client for.
+func every() *welcome.Site {
+	all := []welcome.Hub{
+		{Name: "registry", Type: "terraform", Path: "/registry", Providers: []string{"registry.example.org", "other.example.org"}},
+	}
+	for _, kind := range strings.Fields("apt rpm apk pacman flatpak pypi npm go cargo maven composer rubygems nuget conda cran hex pub rustup oci helm terraform files http") {
+		all = append(all, welcome.Hub{Name: kind, Type: kind, Path: "/" + kind, Default: kind == "oci"})
+	}
+	return welcome.New(all)
+}
+
+// TestByHand: what there is to paste for every type, as the page has it.
+func TestByHand(t *testing.T) {
+	for _, c := range []struct{ name, base string }{
+		{"page-http", "http://cache.lan:8881"},
+		{"page-https", "https://cache.example.org/all"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			page, err := every().Page(c.base)
+			require.NoError(t, err)
+			_, hand, ok := strings.Cut(string(page), "<h2 id=\"hand\">")
+			require.True(t, ok)
+			golden := filepath.Join("testdata", c.name+".html")
+			if *update {
+				require.NoError(t, os.WriteFile(golden, []byte(hand), 0o644))
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), hand)
+		})
+	}
+}
+
+// TestBounded: each hub has its few lines, whatever the others are.
+func TestBounded(t *testing.T) {
+	size := func(hubs int) int {
+		all := make([]welcome.Hub, hubs)
+		for i := range all {
+			all[i] = welcome.Hub{Name: "flathub", Type: "flatpak", Path: "/flathub"}
+		}
+		page, err := welcome.New(all).Page("http://cache.lan:8881")
+		require.NoError(t, err)
+		return len(page)
+	}
+	assert.Less(t, size(1), 8<<10)
+	assert.Equal(t, 999*(size(2)-size(1)), size(1000)-size(1))
+	assert.Less(t, size(2)-size(1), 1<<10)
+}
+
+// TestPastedLiterally: characters that mean something to what reads the lines are
+// text in them: a public-url and a mount may have them.
+func TestPastedLiterally(t *testing.T) {
+	hubs := []welcome.Hub{}
+	for _, kind := range strings.Fields("pypi npm go composer rubygems flatpak hex pub rustup oci helm files nuget maven") {
+		hubs = append(hubs, welcome.Hub{Name: kind, Type: kind, Path: "/a'$(id)&b"})
+	}
+	page, err := welcome.New(hubs).Page("https://cache.example.org/x;id")
+	require.NoError(t, err)
+	for _, part := range strings.Split(string(page), "<pre tabindex=\"0\">")[1:] {
+		part, _, _ = strings.Cut(part, "</pre>")
+		text := html.UnescapeString(part)
+		for line := range strings.SplitSeq(text, "\n") {
+			switch {
+			case strings.Contains(line, "<url>"), strings.Contains(line, "<add"):
+				assert.Contains(t, line, "/x;id/a&#39;$(id)&amp;b")
+			case strings.Contains(line, "example.org"):
+				echoed, err := exec.Command("sh", "-c", "printf '<%s>' "+line).Output()
+				require.NoError(t, err, line)
+				assert.Contains(t, string(echoed), "cache.example.org/x;id/a'$(id)&b", line)
+			}
+		}
+	}
 }
 
 // TestHostile: whatever a base or a path is, it is text.
