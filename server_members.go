@@ -63,21 +63,31 @@ func (p *part) origin() string {
 // isMember says whether a line is of a hub's mirrors.
 func isMember(origin string) bool { return origin == "" || strings.HasPrefix(origin, memberOrigin) }
 
-// newMembers are the rules of a hub's members; nil: it has one.
-func newMembers(c *Hub) (*hub.Members, error) {
-	parts := partsOf(c.Upstream)
+// Members are the members of the hub, in the order in which they are asked; nil:
+// all of its upstreams have the same content.
+func (h *Hub) Members() []hub.Member {
+	parts := partsOf(h.Upstream)
 	if len(parts) < 2 {
-		return nil, nil
+		return nil
 	}
 	list := make([]hub.Member, len(parts))
 	for n, p := range parts {
 		list[n].Name = p.member
 		for _, i := range p.upstream {
-			u := &c.Upstream[i]
+			u := &h.Upstream[i]
 			list[n].Private = append(list[n].Private, u.Private...)
 			list[n].Shared = append(list[n].Shared, u.Shared...)
 			list[n].Second = append(list[n].Second, u.SecondHosts...)
 		}
+	}
+	return list
+}
+
+// newMembers are the rules of a hub's members; nil: it has one.
+func newMembers(c *Hub) (*hub.Members, error) {
+	list := c.Members()
+	if list == nil {
+		return nil, nil
 	}
 	return hub.NewMembers(list, spellings[c.Module()])
 }

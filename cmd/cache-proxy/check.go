@@ -112,10 +112,14 @@ func describeHub(w io.Writer, c *cacheproxy.Config, h *cacheproxy.Hub) {
 	if len(h.Flow) > 0 {
 		fmt.Fprintf(w, "  flow: %s\n", describeFlow(c, h.Flow))
 	}
+	describeMembers(w, h)
 	for i, u := range h.Upstream {
 		mapping := "every path, unchanged"
 		if u.Path.Match.IsSet() && u.Path.Replace != "" {
 			mapping = short(u.Path.Match.String()) + " to " + u.Path.Replace
+		}
+		if u.Member != "" {
+			mapping += "; member " + u.Member
 		}
 		fmt.Fprintf(w, "  %d\t%v\t%s\n", i, u.Server, mapping)
 	}
@@ -131,6 +135,26 @@ func describeHub(w io.Writer, c *cacheproxy.Config, h *cacheproxy.Hub) {
 		return
 	}
 	fmt.Fprintf(w, "  as the type %s says\teverything else\n", h.Module())
+}
+
+// describeMembers says who is asked for what, where upstreams have different content.
+func describeMembers(w io.Writer, h *cacheproxy.Hub) {
+	for i, m := range h.Members() {
+		when := "then"
+		if i == 0 {
+			when = "first"
+		}
+		fmt.Fprintf(w, "  %s member %s", when, m.Name)
+		for _, names := range []struct {
+			what string
+			all  []string
+		}{{"private", m.Private}, {"shared", m.Shared}, {"second hosts", m.Second}} {
+			if len(names.all) > 0 {
+				fmt.Fprintf(w, "; %s %s", names.what, strings.Join(names.all, ", "))
+			}
+		}
+		fmt.Fprintln(w)
+	}
 }
 
 // describeFlow is the steps of a flow, with the kinds of filters and the jumps.

@@ -42,6 +42,33 @@ func TestCheckShowsTypes(t *testing.T) {
 	}
 }
 
+// Who is asked for which names is shown, and nothing where all have the same content.
+func TestCheckShowsMembers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(`
+hubs:
+- name: several
+  type: npm
+  upstream:
+  - {server: 'https://a.corp.example.org', member: corp, private: ['@acme', acme-*], shared: torch}
+  - {server: 'https://public.example.org', member: public, second-hosts: [f]}
+  - {server: 'https://b.corp.example.org', member: corp, private: '@more'}
+  options: {files: {f: 'https://files.example.org'}}
+- name: one
+  type: npm
+  upstream: [{server: 'https://public.example.org'}]
+`), 0o600))
+	c, _, err := cacheproxy.Load(file)
+	require.NoError(t, err)
+	var out strings.Builder
+	require.NoError(t, describe(c, file, &out))
+	several, one, ok := strings.Cut(out.String(), "\nhub one at")
+	require.True(t, ok)
+	assert.Contains(t, several, "\n  first member corp; private @acme, acme-*, @more; shared torch\n  then member public; second hosts f\n")
+	assert.Regexp(t, `https://b\.corp\.example\.org +every path, unchanged; member corp\n`, several)
+	assert.NotContains(t, one, "member")
+}
+
 // What the addresses are besides is shown, and nothing where they are nothing else.
 func TestCheckShowsForward(t *testing.T) {
 	for _, c := range []struct{ name, config, want string }{
