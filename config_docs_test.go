@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/welcome"
 )
 
 // An excerpt is text between ```yaml and ``` of a manual.
@@ -76,5 +78,30 @@ func TestManuals(t *testing.T) {
 	assert.Greater(t, tried, 50)
 	for key, left := range others {
 		assert.Zero(t, left, "no manual has %s", key)
+	}
+}
+
+// TestManualsOfTypes: the manuals, and the page for those who only use the proxy, have
+// every type of hub.
+func TestManualsOfTypes(t *testing.T) {
+	text := map[string]string{}
+	for _, file := range []string{"README.md", "README.zh.md", "docs/clients.md"} {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		text[file] = string(b)
+	}
+	for kind := range hubs {
+		assert.Contains(t, text["README.md"], "\n| "+string(kind)+" | ", "its line of the table")
+		assert.Contains(t, text["README.zh.md"], "`"+string(kind)+"`")
+		if kind == HubHTTP { // which is used by no kind of client
+			continue
+		}
+		if kind != HubFiles {
+			assert.Contains(t, text["docs/clients.md"], "\n  type: "+string(kind)+"\n")
+		}
+		page, err := welcome.New([]welcome.Hub{{Name: "x", Type: string(kind), Path: "/x"}}).Page("https://cache.example.org")
+		require.NoError(t, err)
+		_, hand, _ := strings.Cut(string(page), "<h2 id=\"hand\">")
+		assert.Contains(t, hand, "cache.example.org/x", "lines to paste for %s", kind)
 	}
 }
