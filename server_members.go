@@ -21,6 +21,18 @@ var spellings = map[HubType]func(string) string{
 	"cargo": cargo.Spell,
 	"maven": maven.Spell,
 	"pypi":  pypi.Spell,
+
+	// Letter case does not count, or is a mistake: a name that nobody could have may
+	// still tell one that somebody has.
+	"composer":  strings.ToLower,
+	"conda":     strings.ToLower,
+	"cran":      strings.ToLower,
+	"helm":      strings.ToLower,
+	"hex":       strings.ToLower,
+	"nuget":     strings.ToLower,
+	"pub":       strings.ToLower,
+	"rubygems":  strings.ToLower,
+	"terraform": strings.ToLower,
 }
 
 // A part is upstreams of one hub with the same content.

@@ -130,7 +130,7 @@ type memberCase struct {
 }
 
 func memberCases() []memberCase {
-	return []memberCase{
+	return append([]memberCase{
 		{
 			kind: "pypi", private: "[Acme_*, solo]", shared: "torch",
 			secret: []string{
@@ -247,7 +247,7 @@ func memberCases() []memberCase {
 			public: map[string]string{"/both": "public", "/other": "public"},
 			plain:  "/other",
 		},
-	}
+	}, laterMemberCases()...)
 }
 
 // memberHub is a server of one hub "h" with the case's members.

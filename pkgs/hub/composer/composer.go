@@ -19,6 +19,7 @@
 package composer
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -26,6 +27,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -39,6 +41,8 @@ type Hub struct {
 	hub    hub.Options
 	links  *hub.Links
 	ledger *ledger.Ledger
+
+	template atomic.Pointer[string] // metadata-url, as packages.json had it a moment ago; nil: not known
 }
 
 var (
@@ -114,12 +118,14 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	switch k {
 	case document:
 		req.Policy = h.hub.Policies.For(p, freshness.Mutable, ttl)
-		req.Package = packageOf(p)
+		req.Package = cmp.Or(h.owned(p), packageOf(p))
 	case hashed:
+		req.Package = h.owned(byHash.ReplaceAllString(p, ""))
 		req.Policy = h.hub.Policies.For(p, freshness.Immutable, 0)
 		req.Digest = exchange.Digest("sha256:" + byHash.FindStringSubmatch(p)[1])
 	case query:
 		req.Policy = freshness.Policy{Class: freshness.Passthrough}
+		req.Package = cmp.Or(h.owned(p), h.hub.Members.Sought(r.URL.RawQuery))
 		if r.URL.RawQuery != "" {
 			q := "?" + hub.Query(r.URL.RawQuery)
 			req.Key.Path, req.Target = req.Key.Path+q, req.Target+q
@@ -140,7 +146,7 @@ var packageName = regexp.MustCompile(`^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$`)
 // packageOf is the package of a document, whose path ends in its name wherever
 // metadata-url leads; "" if there is none.
 func packageOf(p string) string {
-	dir, base := path.Split(strings.TrimSuffix(p, ".json"))
+	dir, base := path.Split(strings.TrimSuffix(hub.Name(p), ".json"))
 	name := path.Base(dir) + "/" + strings.TrimSuffix(base, devSuffix)
 	if p == rootPath || !packageName.MatchString(name) {
 		return ""
@@ -154,15 +160,18 @@ func (h *Hub) Post(r *http.Request, body []byte) (*exchange.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !strings.HasSuffix(p, advisories) {
+	switch {
+	case !strings.HasSuffix(p, advisories):
 		return nil, fmt.Errorf("%s takes no POST: %w", p, fs.ErrNotExist)
+	case r.Header.Get("Content-Encoding") != "" && h.hub.Members.Private():
+		return nil, &exchange.Error{Status: http.StatusUnsupportedMediaType, Message: "a list of packages that is packed is not passed on here, since some names are private"}
 	}
 	req, err := h.Parse(r)
 	if err != nil {
 		return nil, err
 	}
 	req.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-	req.Post = body
+	req.Post = h.audited(body)
 	return req, nil
 }
 

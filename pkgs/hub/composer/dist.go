@@ -205,6 +205,7 @@ func (h *Hub) documents(ctx context.Context, cached exchange.Source, req *exchan
 	if err != nil || template == "" {
 		return []string{rootPath}, err
 	}
+	h.template.Store(&template)
 	release := strings.ReplaceAll(template, "%package%", req.Package)
 	branch := strings.ReplaceAll(template, "%package%", req.Package+devSuffix)
 	if strings.HasPrefix(req.Version, "dev-") || strings.HasSuffix(req.Version, "-dev") {

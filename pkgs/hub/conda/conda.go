@@ -14,6 +14,7 @@
 package conda
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -116,6 +117,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 			req = h.hub.Request(p, target, freshness.Immutable, 0)
 		}
 		req.Package, req.Version = nameAndVersion(hub.Name(path.Base(p)))
+		req.Package = cmp.Or(h.hub.Members.Suspect(path.Base(p), "-"), req.Package)
 		return req, nil
 	case k == unknown || strings.HasPrefix(p, hub.FilePrefix):
 	case k == shard:

@@ -16,6 +16,7 @@
 package cran
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -84,7 +85,7 @@ func (h *Hub) request(p, target string, header http.Header) *exchange.Request {
 		class = freshness.Immutable
 	}
 	req := h.hub.Request(p, target, class, ttl)
-	req.Package, req.Version = name, version
+	req.Package, req.Version = cmp.Or(h.hub.Members.Suspect(p, "_"), name), version
 	if h.options.ByUserAgent && strings.Contains(p, sourceDir) {
 		if m := system.FindStringSubmatch(header.Get("User-Agent")); m != nil {
 			req.Key.Variant = m[1]

@@ -89,6 +89,7 @@ func (h *Hub) request(p, target string) *exchange.Request {
 	}
 	req := h.hub.Request(p, target, class, ttl)
 	req.Digest = digest
+	req.Package = h.about(p)
 	return req
 }
 

@@ -13,6 +13,7 @@
 package helm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -84,11 +85,21 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		req.Policy = h.hub.Policies.For(p, freshness.Mutable, ttl)
 	}
 	req.Package, req.Version = nameAndVersion(hub.Name(path.Base(chart)))
+	req.Package = cmp.Or(h.hub.Members.Suspect(h.naming(chart, req.Version), "-"), req.Package)
 	return req, nil
 }
 
 func notFound(p string) error {
 	return fmt.Errorf("%s is no path of a chart repository: %w", p, fs.ErrNotExist)
+}
+
+// naming is the part of a chart's path that its name is in: the last segment, if that
+// has a version.
+func (h *Hub) naming(chart, version string) string {
+	if version == "" {
+		return chart
+	}
+	return path.Base(chart)
 }
 
 // nameAndVersion takes NAME-VERSION apart, where the version begins with a number

@@ -14,6 +14,7 @@ package hex
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,7 +86,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		class = freshness.Immutable
 	}
 	req := h.hub.Request(p, target, class, ttl)
-	req.Package, req.Version = name, version
+	req.Package, req.Version = cmp.Or(h.hub.Members.Suspect(path.Base(p), "-"), hub.Name(name)), version
 	return req, nil
 }
 

@@ -82,13 +82,13 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	default:
 		req = &exchange.Request{Key: exchange.Key{Hub: h.hub.Name, Path: path}, Target: target}
 	}
+	req.Package, req.Version = h.about(path, r.URL.RawQuery)
 	class, fresh := freshness.Mutable, ttl
 	switch k {
 	case service:
 		fresh = serviceTTL
 	case artifact:
 		class, fresh = freshness.Immutable, 0
-		req.Package, req.Version, _ = identity(path)
 	case search:
 		fresh = searchTTL
 	}

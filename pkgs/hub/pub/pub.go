@@ -73,6 +73,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		return nil, err
 	}
 	k, name, version := classify(path)
+	name = h.about(k, path, name, r.URL.RawQuery)
 	if req, ok := h.hub.File(path, target, r.URL.RawQuery); ok {
 		if k == archive {
 			req.Package, req.Version = name, version

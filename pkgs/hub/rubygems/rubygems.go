@@ -12,7 +12,8 @@
 // compares the MD5 of the whole with the ETag, so that is the ETag (etag.go).
 //
 // It takes no pushes. The version of a gem is known from its info alone, so that of
-// a file's name is not told to filters.
+// a file's name is not told to filters, and its name is where the version seems to
+// begin.
 package rubygems
 
 import (
@@ -92,12 +93,15 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		req.Package = name
 		return req, nil
 	case gemFile.MatchString(p), gemSpec.MatchString(p):
-		return h.hub.Request(p, target, freshness.Immutable, 0), nil
+		req := h.hub.Request(p, target, freshness.Immutable, 0)
+		req.Package = h.gemOf(p)
+		return req, nil
 	case specs.MatchString(p):
 		return h.hub.Request(p, target, freshness.Mutable, ttl), nil
 	case strings.HasPrefix(p, apiPrefix) && !strings.HasSuffix(p, "/"):
 		req := h.hub.Request(p, target, freshness.Passthrough, 0)
 		req.Policy.Class = freshness.Passthrough
+		req.Package = h.sought(p, r.URL.RawQuery)
 		if r.URL.RawQuery != "" {
 			q := "?" + hub.Query(r.URL.RawQuery)
 			req.Key.Path, req.Target = req.Key.Path+q, req.Target+q

@@ -48,10 +48,11 @@ func TestParse(t *testing.T) {
 	}{
 		{"versions", "/versions?x=1", "/versions", "", freshness.Policy{TTL: time.Minute}},
 		{"info", "/info/rack", "/info/rack", "rack", freshness.Policy{TTL: ttl}},
-		{"gem", "/gems/a-1.0-java.gem", "/gems/a-1.0-java.gem", "", freshness.Policy{Class: freshness.Immutable}},
+		{"gem", "/gems/a-1.0-java.gem", "/gems/a-1.0-java.gem", "a", freshness.Policy{Class: freshness.Immutable}},
+		{"gem with a number", "/gems/a-2fa-1.0.gem", "/gems/a-2fa-1.0.gem", "a-2fa", freshness.Policy{Class: freshness.Immutable}},
 		{"latest specs", "/latest_specs.4.8.gz", "/latest_specs.4.8.gz", "", freshness.Policy{TTL: ttl}},
 		{"not packed", "/prerelease_specs.4.8", "/prerelease_specs.4.8", "", freshness.Policy{TTL: ttl}},
-		{"spec", "/quick/Marshal.4.8/a-1.gemspec.rz", "/quick/Marshal.4.8/a-1.gemspec.rz", "", freshness.Policy{Class: freshness.Immutable}},
+		{"spec", "/quick/Marshal.4.8/a-1.gemspec.rz", "/quick/Marshal.4.8/a-1.gemspec.rz", "a", freshness.Policy{Class: freshness.Immutable}},
 		{"api", "/api/v2/rubygems/a/versions/1.json?b", "/api/v2/rubygems/a/versions/1.json?b", "", freshness.Policy{Class: freshness.Passthrough}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

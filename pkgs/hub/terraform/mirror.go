@@ -13,7 +13,7 @@ import (
 )
 
 // mirrored is a version's document of a network mirror, its archives as led.
-func (h *Hub) mirrored(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+func (h *Hub) mirrored(ctx context.Context, next exchange.Source, req *exchange.Request, p place) (*exchange.Response, error) {
 	var from atomic.Pointer[url.URL] // of the document that is edited, maybe by the cache on a goroutine of its own
 	get := exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		resp, err := next.Get(ctx, req)
@@ -29,19 +29,19 @@ func (h *Hub) mirrored(ctx context.Context, next exchange.Source, req *exchange.
 					return err
 				}
 				defer plain.Close()
-				return h.copyVersion(io.Discard, plain, base, teach)
+				return h.copyVersion(io.Discard, plain, base, p, teach)
 			})
 		}
 		return resp, nil
 	})
-	return h.hub.Edited(ctx, get, req, "terraform 1", func(dst io.Writer, src io.Reader) error {
-		return h.copyVersion(dst, src, from.Load(), func(string, exchange.Fact) {})
+	return h.hub.Edited(ctx, get, req, h.rules(), func(dst io.Writer, src io.Reader) error {
+		return h.copyVersion(dst, src, from.Load(), p, func(string, exchange.Fact) {})
 	})
 }
 
-// copyVersion copies a version's document that was at from, and teaches what it
+// copyVersion copies the document of the version p that was at from, and teaches what it
 // says of the archives that are here.
-func (h *Hub) copyVersion(dst io.Writer, src io.Reader, from *url.URL, teach func(path string, f exchange.Fact)) error {
+func (h *Hub) copyVersion(dst io.Writer, src io.Reader, from *url.URL, p place, teach func(path string, f exchange.Fact)) error {
 	var to, sum string // of one archive; to is "" if it is elsewhere
 	return hub.CopyJSON(dst, src, hub.JSONRules{
 		"archives/*/url": func(value []byte) ([]byte, error) {
@@ -49,11 +49,12 @@ func (h *Hub) copyVersion(dst io.Writer, src io.Reader, from *url.URL, teach fun
 			if !ok {
 				return value, nil
 			}
-			led, ours := h.lead(link, from)
+			led, ours := h.lead(link, from, p)
 			if ours {
 				to = led
 			}
-			if !ours || !strings.HasPrefix(link, "/") && !strings.Contains(link, "://") {
+			relative := !strings.HasPrefix(link, "/") && !strings.Contains(link, "://")
+			if !ours || relative && !strings.HasPrefix(led, up+ofPrefix[1:]) {
 				return value, nil // a relative link means the same here
 			}
 			return hub.AppendJSONString(nil, led), nil

@@ -225,7 +225,7 @@ func (h *Hub) offer(ctx context.Context, next exchange.Source, req *exchange.Req
 	default:
 		return nil, at, &exchange.Error{Status: http.StatusBadGateway, Message: "the registry has not answered for an archive", Err: fmt.Errorf("%s: status %d", path, resp.Entry.Status)}
 	}
-	o, digest, err := h.readOffer(resp.Body, from)
+	o, digest, err := h.readOffer(resp.Body, from, h.place(path))
 	if err != nil {
 		return nil, at, &exchange.Error{Status: http.StatusBadGateway, Message: "what the registry says of an archive cannot be read", Err: fmt.Errorf("%s: %w", path, err)}
 	}
@@ -235,9 +235,9 @@ func (h *Hub) offer(ctx context.Context, next exchange.Source, req *exchange.Req
 	return o, resp.Entry.Stored, nil
 }
 
-// readOffer reads a platform's document that was at from; digest is "" if it says
+// readOffer reads the document of the platform p that was at from; digest is "" if it says
 // none, or the archive is elsewhere.
-func (h *Hub) readOffer(src io.Reader, from *url.URL) (*offer, exchange.Digest, error) {
+func (h *Hub) readOffer(src io.Reader, from *url.URL, p place) (*offer, exchange.Digest, error) {
 	plain, err := hub.Unpack(src)
 	if err != nil {
 		return nil, "", err
@@ -262,7 +262,7 @@ func (h *Hub) readOffer(src io.Reader, from *url.URL) (*offer, exchange.Digest, 
 	}
 	o := &offer{}
 	ours := false
-	o.URL, ours = h.lead(said.URL, from)
+	o.URL, ours = h.lead(said.URL, from, p)
 	digest, err := exchange.ParseDigest("sha256:" + said.Sum)
 	if err != nil {
 		return o, "", nil

@@ -84,16 +84,22 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if req, ok := h.hub.File(path, target, r.URL.RawQuery); ok {
+	if h.hub.Members.Private() {
+		if req, ok := h.parseOf(path, target, r.URL.RawQuery); ok {
+			return req, nil
+		}
+	} else if req, ok := h.hub.File(path, target, r.URL.RawQuery); ok {
 		return req, nil
 	}
 	p := h.place(path)
 	class := freshness.Mutable
 	switch p.kind {
 	case unknown:
-		return nil, fmt.Errorf("%s: no path of a network mirror: %w", path, fs.ErrNotExist)
+		return nil, notFound(path)
 	case archive:
-		class = freshness.Immutable
+		if class = freshness.Immutable; p.provider == "" && h.hub.Members.Private() {
+			return nil, notFound(path)
+		}
 	case index:
 		if h.registry() {
 			target = "/" + p.provider + "/versions"
@@ -106,6 +112,10 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	return req, nil
 }
 
+func notFound(path string) error {
+	return fmt.Errorf("%s: no path of a network mirror: %w", path, fs.ErrNotExist)
+}
+
 // registry says that the upstreams are registries.
 func (h *Hub) registry() bool { return len(h.options.Hosts) > 0 }
 
@@ -115,13 +125,17 @@ func (h *Hub) place(path string) place {
 	if strings.HasPrefix(path, hub.FilePrefix) || slices.Contains(parts, "") {
 		return place{}
 	}
+	p := place{}
 	if strings.HasSuffix(path, ".zip") {
-		return place{kind: archive}
+		p.kind = archive
 	}
 	if len(parts) < 4 || !h.mirrors(parts[0]) || !isName(parts[1]) || !isName(parts[2]) {
-		return place{}
+		return p
 	}
-	p := place{host: parts[0], provider: parts[1] + "/" + parts[2]}
+	p.host, p.provider = parts[0], parts[1]+"/"+parts[2]
+	if p.kind == archive {
+		return p
+	}
 	last, ok := strings.CutSuffix(parts[len(parts)-1], ".json")
 	switch {
 	case !ok:
@@ -173,7 +187,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 				return hub.CopyJSON(dst, src, nil) // it is JSON at least
 			}))
 		case p.kind == version:
-			return typed(h.mirrored(ctx, next, req))
+			return typed(h.mirrored(ctx, next, req, p))
 		}
 		return next.Get(ctx, req)
 	})
@@ -197,9 +211,9 @@ func typed(resp *exchange.Response, err error) (*exchange.Response, error) {
 // up leads from a version's document to the top of the hub.
 const up = "../../../"
 
-// lead is where the archive that a document at from links to is had; relative to a
-// version's document, if it is here.
-func (h *Hub) lead(link string, from *url.URL) (to string, ours bool) {
+// lead is where the archive that a document of p, which was at from, links to is had;
+// relative to a version's document, if it is here.
+func (h *Hub) lead(link string, from *url.URL, p place) (to string, ours bool) {
 	path, ok := h.links.Map(link, from)
 	if !ok {
 		if h.hub.Log != nil {
@@ -207,7 +221,7 @@ func (h *Hub) lead(link string, from *url.URL) (to string, ours bool) {
 		}
 		return link, false
 	}
-	return up + path[1:], true
+	return up + h.of(p, path)[1:], true
 }
 
 // teach tells the ledger what an archive is, as lead has led to it.

@@ -39,6 +39,8 @@ func parse(t testing.TB, h *Hub, target string) (*exchange.Request, error) {
 
 const host = "registry.example.org"
 
+var demo = place{kind: version, host: host, provider: "corp/demo", version: "1.0.0"}
+
 func TestSuite(t *testing.T) {
 	hubtest.Run(t, newHub(),
 		hubtest.Sample{Target: "/" + host + "/corp/demo/index.json"},
@@ -62,7 +64,7 @@ func TestParse(t *testing.T) {
 	}{
 		{"index", "/registry.example.org/corp/demo/index.json", freshness.Mutable, "corp/demo", ""},
 		{"version", "/registry.example.org/corp/demo/1.0.0.json", freshness.Mutable, "corp/demo", "1.0.0"},
-		{"archive", "/registry.example.org/corp/demo/x_1.0.0_linux_amd64.zip", freshness.Immutable, "", ""},
+		{"archive", "/registry.example.org/corp/demo/x_1.0.0_linux_amd64.zip", freshness.Immutable, "corp/demo", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, h := range []*Hub{newHub(), newHub(host)} {
@@ -108,7 +110,7 @@ func TestCopyVersion(t *testing.T) {
 			}
 			var b strings.Builder
 			taught := map[string]exchange.Digest{}
-			require.NoError(t, newHub().copyVersion(&b, strings.NewReader(text(test.link)), from, func(p string, f exchange.Fact) { taught[p] = f.Digest }))
+			require.NoError(t, newHub().copyVersion(&b, strings.NewReader(text(test.link)), from, demo, func(p string, f exchange.Fact) { taught[p] = f.Digest }))
 			assert.Equal(t, text(test.want), b.String())
 			if test.path == "" {
 				assert.Empty(t, taught)
@@ -118,7 +120,7 @@ func TestCopyVersion(t *testing.T) {
 		})
 	}
 	for _, text := range []string{"", "<html>", `{"archives":{`} {
-		assert.Error(t, newHub().copyVersion(io.Discard, strings.NewReader(text), from, nil), text)
+		assert.Error(t, newHub().copyVersion(io.Discard, strings.NewReader(text), from, demo, nil), text)
 	}
 }
 
@@ -213,13 +215,13 @@ func FuzzDocuments(f *testing.F) {
 		}
 		b.Reset()
 		h := newHub()
-		if json.Valid([]byte(text)) && h.copyVersion(&b, strings.NewReader(text), from, func(p string, _ exchange.Fact) {
+		if json.Valid([]byte(text)) && h.copyVersion(&b, strings.NewReader(text), from, demo, func(p string, _ exchange.Fact) {
 			_, err := parse(t, h, p)
 			assert.NoError(t, err)
 		}) == nil {
 			assert.True(t, json.Valid(b.Bytes()), b.String())
 		}
-		if o, _, err := h.readOffer(strings.NewReader(text), from); err == nil {
+		if o, _, err := h.readOffer(strings.NewReader(text), from, demo); err == nil {
 			assert.NotEmpty(t, o.URL)
 		}
 	})

@@ -1,0 +1,51 @@
+package rubygems
+
+import (
+	"cmp"
+	"path"
+	"regexp"
+	"strings"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+)
+
+var _ hub.Indexer = (*Hub)(nil)
+
+// Index is the gem's info. Infos are not merged, since versions has the MD5 of each as
+// one member has it.
+func (h *Hub) Index(req *exchange.Request) *exchange.Request {
+	p := infoPrefix + req.Package
+	switch {
+	case !gemName.MatchString(req.Package):
+		return nil
+	case p == req.Key.Path:
+		return req
+	}
+	index := h.hub.Request(p, p, freshness.Mutable, ttl)
+	index.Package, index.Client = req.Package, req.Client
+	return index
+}
+
+// beforeVersion is the beginning of NAME-VERSION[-PLATFORM], up to the version.
+var beforeVersion = regexp.MustCompile(`^(.+?)-[0-9]+(?:[.-]|$)`)
+
+// gemOf is the gem whose file lies at p, or the private one that it may be of.
+func (h *Hub) gemOf(p string) string {
+	base := hub.Name(path.Base(p))
+	for _, ext := range [...]string{".gem", ".gemspec.rz"} {
+		base = strings.TrimSuffix(base, ext)
+	}
+	name := base
+	if m := beforeVersion.FindStringSubmatch(base); m != nil {
+		name = m[1]
+	}
+	return cmp.Or(h.hub.Members.Suspect(base, "-"), name)
+}
+
+// sought is the private name that a path below /api/ and its query have; "" if they
+// have none.
+func (h *Hub) sought(p, query string) string {
+	return cmp.Or(h.hub.Members.Suspect(p, "-"), h.hub.Members.Sought(query))
+}
