@@ -60,13 +60,21 @@ var (
 // Page is the page for those who reach the proxy by base, which has no slash at
 // its end.
 func (s *Site) Page(base string) ([]byte, error) {
+	sections := s.sections(base)
+	var known []string
+	for _, c := range sections {
+		if c.Client != "" {
+			known = append(known, c.Client)
+		}
+	}
 	var b bytes.Buffer
 	err := page.Execute(&b, struct {
 		Base     string
-		Setup    bool // the script knows this base
+		Setup    bool   // the script knows this base
+		Known    string // the clients that it sets up, of those that there are hubs for
 		Hubs     []Hub
 		Sections []section
-	}{base, plain(base), s.hubs, s.sections(base)})
+	}{base, plain(base), strings.Join(known, ", "), s.hubs, sections})
 	if err != nil {
 		return nil, fmt.Errorf("page for %s: %w", base, err)
 	}

@@ -79,6 +79,24 @@ func TestByHand(t *testing.T) {
 	}
 }
 
+// TestSetupKnows: the page offers the script for the clients that it sets up.
+func TestSetupKnows(t *testing.T) {
+	page := func(kinds ...string) string {
+		var hubs []welcome.Hub
+		for _, kind := range kinds {
+			hubs = append(hubs, welcome.Hub{Name: kind, Type: kind, Path: "/" + kind})
+		}
+		html, err := welcome.New(hubs).Page("http://cache.lan:8881")
+		require.NoError(t, err)
+		return string(html)
+	}
+	assert.Contains(t, page("rpm", "helm", "pypi"), "for what is there of dnf, pip;")
+	alone := page("helm")
+	assert.Contains(t, alone, "no script for the clients of these")
+	assert.NotContains(t, alone, "setup.sh")
+	assert.Contains(t, alone, "helm repo add")
+}
+
 // TestBounded: each hub has its few lines, whatever the others are.
 func TestBounded(t *testing.T) {
 	size := func(hubs int) int {
