@@ -156,7 +156,12 @@ func laterMemberCases() []memberCase {
 				"/api/packages/lib": pubListing("lib", "9.0.0"), "/api/archives/lib-9.0.0.tar.gz": "evil", "/api/archives/other-1.0.0.tar.gz": "public",
 				"/api/packages/shelf": pubListing("shelf", "2.0.0", "3.0.0"),
 			},
-			kept: [2]string{"/api/packages/lib", "/api/archives/lib-9.0.0.tar.gz"}, plain: "/api/archives/other-1.0.0.tar.gz",
+			kept: [2]string{"/api/packages/lib", "/api/archives/lib-9.0.0.tar.gz"}, merged: "/api/packages/shelf",
+			wants: []string{
+				`"archive_url":"http://example.com/h/api/archives/shelf-1.0.0.tar.gz"`, `"version":"3.0.0"`,
+				`"latest":{"version":"2.0.0"`, `"archive_url":"http://example.com/h/api/archives/shelf-3.0.0.tar.gz"`,
+			},
+			plain: "/api/archives/other-1.0.0.tar.gz",
 		},
 		{
 			kind: "flatpak", private: "[org.acme.*, com.x.Solo, refs/heads/acme]",

@@ -76,7 +76,9 @@
 // nobody else's: Index makes the request that tells whether a member has the
 // package. With [hub.Merger] the indexes of several members become one: Merge
 // writes it, the first member's versions before the others'. What else carries
-// names upstream, a search or the body of a POST, asks [hub.Members.Owned] first.
+// names upstream, a search or the body of a POST, asks [hub.Members.Owned] first, or
+// [hub.Members.Sought] of a query; a path that tells no name for certain asks
+// [hub.Members.Suspect].
 // Where to ask is known only from other content, and differs between members
 // (cargo): Request.Member is the one to ask.
 //

@@ -122,7 +122,7 @@ func (h *Hub) registry() bool { return len(h.options.Hosts) > 0 }
 // place finds out what a canonical path is.
 func (h *Hub) place(path string) place {
 	parts := strings.Split(path[1:], "/")
-	if strings.HasPrefix(path, hub.FilePrefix) || slices.Contains(parts, "") {
+	if strings.HasPrefix(path, hub.FilePrefix) || strings.HasPrefix(path, ofPrefix) || slices.Contains(parts, "") {
 		return place{}
 	}
 	p := place{}
