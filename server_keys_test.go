@@ -60,7 +60,6 @@ func trials(t *testing.T, folders ...string) string {
 var untried = map[string]string{
 	"accounts":        "package hub/oci tries them",
 	"auth-hosts":      "package hub/oci tries it",
-	"second-hosts":    "of members: not tried with a whole server yet",
 	"email":           "of tls.acme: tests have no authority that would be told it",
 	"client-min-rate": "it is over a minute: package front and package edge are tested with rates of their own",
 }

@@ -2,6 +2,7 @@ package cacheproxy
 
 import (
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -200,5 +201,29 @@ func TestMembersComposerAudit(t *testing.T) {
 		assert.NotContains(t, q, "acme")
 	}
 	assert.Equal(t, 415, post("packed", "Content-Encoding", "gzip"))
+	assert.Empty(t, public.questions())
+}
+
+// TestMembersSecondHosts: a second host is the member's that says so. What is private to
+// another one it is not asked for.
+func TestMembersSecondHosts(t *testing.T) {
+	corp, public := newDepot(t, nil), newDepot(t, nil)
+	own := newDepot(t, map[string]string{"/acme-x-1.0.0.tgz": "own"})
+	foreign := newDepot(t, map[string]string{"/acme-x-1.0.0.tgz": "evil", "/other-1.0.0.tgz": "public"})
+	s := serverOf(t, fmt.Sprintf(`
+hubs:
+- name: h
+  type: helm
+  options: {files: {own: %s, foreign: %s}}
+  upstream:
+  - {server: %s, member: corp, private: acme-*, second-hosts: own}
+  - {server: %s, member: public, second-hosts: foreign}
+`, own.URL, foreign.URL, corp.URL, public.URL), io.Discard)
+	w := ask(s, "GET", "/h/_f/own/acme-x-1.0.0.tgz")
+	assert.Equal(t, 200, w.Code)
+	assert.Equal(t, "own", w.Body.String())
+	assert.Equal(t, 404, ask(s, "GET", "/h/_f/foreign/acme-x-1.0.0.tgz").Code)
+	assert.Empty(t, foreign.questions())
+	assert.Equal(t, 200, ask(s, "GET", "/h/_f/foreign/other-1.0.0.tgz").Code)
 	assert.Empty(t, public.questions())
 }

@@ -16,7 +16,7 @@ var _ hub.Indexer = (*Hub)(nil)
 // usualTemplate is where documents are, as long as no packages.json has said so.
 const usualTemplate = "/p2/%package%.json"
 
-// Index is the package's document of releases. Documents are not merged: where they are
+// Index is the package's document of releases, if that is on mirrors. Documents are not merged: where they are
 // minified, a version says what differs from the one before.
 func (h *Hub) Index(req *exchange.Request) *exchange.Request {
 	if req.Package == "" || req.Post != nil || !packageName.MatchString(req.Package) {
@@ -40,7 +40,7 @@ func (h *Hub) Index(req *exchange.Request) *exchange.Request {
 		return nil
 	}
 	index, err := h.Parse(&http.Request{URL: u})
-	if err != nil || index.Policy.Class == freshness.Passthrough {
+	if err != nil || index.Policy.Class == freshness.Passthrough || index.Origin != "" {
 		return nil
 	}
 	index.Package, index.Client = req.Package, req.Client

@@ -13,14 +13,15 @@ import (
 // an extension, such as ID.Locale, it is the private name that it belongs to.
 func (h *Hub) about(p string) string {
 	p = hub.Name(p)
-	name, isLink := strings.CutSuffix(path.Base(p), ".flatpakref")
-	if !isLink {
-		parts := strings.Split(p, "/") // "", refs, heads, app, ID, ARCH, BRANCH
-		at := max(slices.Index(parts, "app"), slices.Index(parts, "runtime"))
-		if parts[1] != "refs" || at < 0 || at+1 == len(parts) {
-			return h.hub.Members.Suspect(p, "")
+	name, named := strings.CutSuffix(path.Base(p), ".flatpakref")
+	if rest, isRef := strings.CutPrefix(p, "/refs/"); isRef && !named {
+		parts := strings.Split(rest, "/") // heads, app, ID, ARCH, BRANCH
+		if at := max(slices.Index(parts, "app"), slices.Index(parts, "runtime")) + 1; 0 < at && at < len(parts) {
+			name, named = parts[at], true
 		}
-		name = parts[at+1]
+	}
+	if !named {
+		return h.hub.Members.Suspect(p, "")
 	}
 	for i := range name {
 		if name[i] == '.' && h.hub.Members.Owned(name[:i]) {
