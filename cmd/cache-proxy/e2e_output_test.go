@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
 )
 
 // output is what a process writes.
@@ -84,4 +86,10 @@ func (o *output) tail() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return string(o.text[max(0, len(o.text)-16<<10):])
+}
+
+// logged waits until the daemon's log matches: it is written a moment behind.
+func (d *daemon) logged(pattern, why string) {
+	d.t.Helper()
+	assert.EventuallyWithT(d.t, func(c *assert.CollectT) { assert.Regexp(c, pattern, d.log.tail(), why) }, 10*time.Second, 20*time.Millisecond)
 }

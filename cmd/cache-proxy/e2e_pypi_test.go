@@ -110,7 +110,7 @@ log: {level: debug}
 
 	out = whole("lazy", "--use-feature=fast-deps", "lazy-hub")
 	assert.Contains(t, out, "Obtaining dependency information from lazy-hub 3.0")
-	assert.Regexp(t, `path=/pypi`+lazy+` .*status=206`, d.log.tail(), "the end of the wheel alone")
+	d.logged(`path=/pypi`+lazy+` .*status=206`, "the end of the wheel alone")
 	assert.Equal(t, 1, files.asked(dep))
 	d.noTemporary()
 	t.Run("uv", func(t *testing.T) { testUV(t, d, www, far) })
@@ -141,7 +141,7 @@ func testUV(t *testing.T, d *daemon, www, far string) {
 	for _, name := range []string{"far-hub==4.0", "lazy-hub==3.0", "demo-hub==1.0+local", "dep-hub==2.0"} {
 		assert.Contains(t, out, name)
 	}
-	assert.Regexp(t, `path=/pypi`+far+` .*status=206`, d.log.tail(), "the end of the wheel alone")
+	d.logged(`path=/pypi`+far+` .*status=206`, "the end of the wheel alone")
 	install("far-hub")
 	payload, err := os.ReadFile(filepath.Join(home, "target", "far_hub", "payload"))
 	require.NoError(t, err)

@@ -94,7 +94,7 @@ func testMemory(t *testing.T, p program) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	}))
 	defer origin.Close()
-	d := p.start(t, t.TempDir(), "listen: 127.0.0.1:0\nupstream: [{server: '"+origin.URL+"'}]\n", "GOMEMLIMIT=96MiB")
+	d := p.start(t, t.TempDir(), "listen: 127.0.0.1:0\nupstream: [{server: '"+origin.URL+"'}]\nlimits: {fills: {per-client: 64}}\n", "GOMEMLIMIT=96MiB")
 	var clients sync.WaitGroup
 	for n := range transfers {
 		clients.Go(func() {
@@ -103,6 +103,7 @@ func testMemory(t *testing.T, p program) {
 				return
 			}
 			defer resp.Body.Close()
+			assert.Equal(t, http.StatusOK, resp.StatusCode)
 			sum := sha256.New()
 			_, err = io.Copy(sum, resp.Body)
 			assert.NoError(t, err)

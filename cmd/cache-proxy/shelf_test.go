@@ -85,7 +85,7 @@ func TestLs(t *testing.T) {
 		{"a prefix", []string{"default:/debian/p"}, []string{"default:/debian/pool/a.deb"}},
 		{"a path of clients", []string{"/tools/go/"}, []string{"tools:/go/go1.tgz"}},
 		{"a URL", []string{"http://cache.lan:8881/debian/dists"}, []string{"default:/debian/dists/stable/Release"}},
-		{"nothing", []string{"nobody"}, nil},
+		{"nothing", []string{"tools:/nothing"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			status, out, stderr := s.run(append([]string{"ls"}, c.args...)...)
@@ -135,7 +135,7 @@ func TestDu(t *testing.T) {
 		{"a hub", []string{"tools"}, []share{{"tools:/", 9, 2}, {"tools:/go/", 4, 1}}},
 		{"below a path", []string{"/debian/"}, []share{{"default:/debian/pool/", 3000, 1}, {"default:/debian/dists/", 7, 1}}},
 		{"deep", []string{"--depth", "9", "default"}, []share{{"default:/debian/pool/", 3000, 1}, {"default:/debian/dists/stable/", 7, 1}}},
-		{"nothing", []string{"nobody"}, []share{}},
+		{"nothing", []string{"/debian/nothing/"}, []share{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			status, out, stderr := s.run(append([]string{"du", "--json"}, c.args...)...)
