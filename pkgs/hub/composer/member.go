@@ -16,8 +16,8 @@ var _ hub.Indexer = (*Hub)(nil)
 // usualTemplate is where documents are, as long as no packages.json has said so.
 const usualTemplate = "/p2/%package%.json"
 
-// Index is the package's document of releases, if that is on mirrors. Documents are not merged: where they are
-// minified, a version says what differs from the one before.
+// Index is the package's document of releases, if mirrors have it. Documents are not
+// merged: where they are minified, a version says what differs from the one before.
 func (h *Hub) Index(req *exchange.Request) *exchange.Request {
 	if req.Package == "" || req.Post != nil || !packageName.MatchString(req.Package) {
 		return nil

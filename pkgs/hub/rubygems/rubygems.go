@@ -11,9 +11,9 @@
 // Nothing is rewritten but a field: Bundler appends what is new to what it has and
 // compares the MD5 of the whole with the ETag, so that is the ETag (etag.go).
 //
-// It takes no pushes. The version of a gem is known from its info alone, so that of
-// a file's name is not told to filters, and its name is where the version seems to
-// begin.
+// It takes no pushes. What of a file's name is the gem's and what its version is known
+// for certain from its info alone: filters are told the version if there is but one
+// that it may be.
 package rubygems
 
 import (
@@ -94,7 +94,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		return req, nil
 	case gemFile.MatchString(p), gemSpec.MatchString(p):
 		req := h.hub.Request(p, target, freshness.Immutable, 0)
-		req.Package = h.gemOf(p)
+		req.Package, req.Version = h.gemOf(p)
 		return req, nil
 	case specs.MatchString(p):
 		return h.hub.Request(p, target, freshness.Mutable, ttl), nil

@@ -53,7 +53,7 @@ func (h *Hub) parseOf(path, target, query string) (*exchange.Request, bool) {
 		req = h.hub.Request(rest, target, freshness.Immutable, ttl)
 	}
 	req.Key.Path = path[:len(path)-len(rest)] + req.Key.Path
-	req.Package = p.provider
+	req.Package, req.Version = p.provider, archiveVersion(rest[strings.LastIndexByte(rest, '/')+1:])
 	return req, true
 }
 

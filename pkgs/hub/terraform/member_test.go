@@ -70,7 +70,10 @@ func TestParsePrivate(t *testing.T) {
 	}
 	_, err := parse(t, newHub(), of+"files/demo.zip")
 	assert.Error(t, err, "a second way to one archive")
-	req, err := parse(t, newPrivate(t, host), of+"files/a%2fb%2Bc//x.zip")
+	req, err := parse(t, newPrivate(t, host), of+"files/terraform-provider-demo_1.0.0_linux_amd64.zip")
+	require.NoError(t, err)
+	assert.Equal(t, "1.0.0", req.Version)
+	req, err = parse(t, newPrivate(t, host), of+"files/a%2fb%2Bc//x.zip")
 	require.NoError(t, err)
 	assert.Equal(t, of+"files/a%2Fb+c/x.zip", req.Key.Path)
 	assert.Equal(t, "/files/a%2fb%2Bc/x.zip", req.Target)

@@ -134,6 +134,7 @@ func (h *Hub) place(path string) place {
 	}
 	p.host, p.provider = parts[0], parts[1]+"/"+parts[2]
 	if p.kind == archive {
+		p.version = archiveVersion(parts[len(parts)-1])
 		return p
 	}
 	last, ok := strings.CutSuffix(parts[len(parts)-1], ".json")
@@ -168,6 +169,16 @@ func isName(s string) bool {
 // isVersion says whether s looks like one (SemVer 2.0.0), without metadata of a build.
 func isVersion(s string) bool {
 	return s != "" && len(s) <= 128 && '0' <= s[0] && s[0] <= '9' && strings.Trim(s, alphanumeric+".-") == "" && strings.Contains(s, ".")
+}
+
+// archiveVersion is the version in an archive's usual name,
+// terraform-provider-TYPE_VERSION_OS_ARCH.zip; "" if it has another.
+func archiveVersion(name string) string {
+	parts := strings.Split(name, "_")
+	if len(parts) != 4 || !isVersion(parts[1]) {
+		return ""
+	}
+	return parts[1]
 }
 
 // Rewrite makes the documents of a network mirror.

@@ -64,7 +64,8 @@ func TestParse(t *testing.T) {
 	}{
 		{"index", "/registry.example.org/corp/demo/index.json", freshness.Mutable, "corp/demo", ""},
 		{"version", "/registry.example.org/corp/demo/1.0.0.json", freshness.Mutable, "corp/demo", "1.0.0"},
-		{"archive", "/registry.example.org/corp/demo/x_1.0.0_linux_amd64.zip", freshness.Immutable, "corp/demo", ""},
+		{"archive", "/registry.example.org/corp/demo/x_1.0.0_linux_amd64.zip", freshness.Immutable, "corp/demo", "1.0.0"},
+		{"another name", "/registry.example.org/corp/demo/x_latest_linux_amd64.zip", freshness.Immutable, "corp/demo", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, h := range []*Hub{newHub(), newHub(host)} {
