@@ -126,7 +126,7 @@ type npmPackage struct {
 }
 
 // readNpmLock reads the packages of versions 2 and 3, or else the tree of version 1
-// (https://docs.npmjs.com/cli/configuring-npm/package-lock-json).
+// (npm CLI documentation, "package-lock.json").
 func readNpmLock(text []byte) (all []want, err error) {
 	var lock struct {
 		Packages     map[string]json.RawMessage `json:"packages"`
