@@ -22,7 +22,7 @@ func (m *Members) Suspect(path, seps string) string {
 		var segment string
 		segment, rest, more = strings.Cut(rest, "/")
 		for i := range len(segment) + 1 {
-			ends := i == len(segment) || strings.IndexByte(seps, segment[i]) >= 0 && beginsVersion(segment[i+1:]) ||
+			ends := i == len(segment) || i <= maxName && strings.IndexByte(seps, segment[i]) >= 0 && beginsVersion(segment[i+1:]) ||
 				!more && isExtension(segment[i:])
 			if name := segment[:i]; ends && name != "" && m.Owned(name) {
 				return name
@@ -31,6 +31,10 @@ func (m *Members) Suspect(path, seps string) string {
 	}
 	return ""
 }
+
+// maxName is the length, in bytes, up to which the beginning of a segment may be a
+// name: one of many thousand bytes is not looked through again for each of them.
+const maxName = 256
 
 func beginsVersion(s string) bool {
 	s = strings.TrimPrefix(s, "v")

@@ -30,6 +30,8 @@ func TestSuspect(t *testing.T) {
 		{"a longer one", "/gems/solo.tools/x", ""},
 		{"nothing before", "/gems/-1.0", ""},
 		{"none", "/", ""},
+		{"too long a name", "/" + strings.Repeat("-1", maxName) + "solo-1", ""},
+		{"a long one that matches", "/acme-" + strings.Repeat("-1", maxName), "acme-"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			assert.Equal(t, test.want, m.Suspect(test.path, "-"))

@@ -85,7 +85,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		req.Policy = h.hub.Policies.For(p, freshness.Mutable, ttl)
 	}
 	req.Package, req.Version = nameAndVersion(hub.Name(path.Base(chart)))
-	req.Package = cmp.Or(h.hub.Members.Suspect(h.naming(chart, req.Version), "-"), req.Package)
+	req.Package = cmp.Or(h.hub.Members.Suspect(naming(chart, req.Version), "-"), req.Package)
 	return req, nil
 }
 
@@ -95,7 +95,7 @@ func notFound(p string) error {
 
 // naming is the part of a chart's path that its name is in: the last segment, if that
 // has a version.
-func (h *Hub) naming(chart, version string) string {
+func naming(chart, version string) string {
 	if version == "" {
 		return chart
 	}

@@ -39,7 +39,7 @@ func (h *Hub) about(path, query string) (id, version string) {
 		return cmp.Or(h.hub.Members.Suspect(path, "."), id), version
 	}
 	private := cmp.Or(h.hub.Members.Suspect(path, "."), h.hub.Members.Sought(query))
-	if private == "" && query == "" {
+	if private == "" {
 		_, id = cutLast(home(path))
 	}
 	return cmp.Or(private, hub.Name(id)), ""

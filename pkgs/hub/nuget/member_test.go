@@ -16,6 +16,7 @@ func TestIndex(t *testing.T) {
 		"/flat/demo/1.0.0/demo.1.0.0.nupkg?sig=1":           "/flat/demo/index.json",
 		"/flat/demo/1.0.0/icon":                             "/flat/demo/index.json",
 		"/reg/demo/page/1.0.0/2.0.0.json":                   "/reg/demo/index.json",
+		"/flat/demo/index.json?x=1":                         "/flat/demo/index.json",
 		"/reg/demo/1.0.0.json":                              "/reg/demo/index.json",
 		"/_f/search/reg/demo/index.json":                    "",
 		"/v3/index.json":                                    "",
