@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -388,6 +389,8 @@ func TestMembersLate(t *testing.T) {
 	next.Storage.Local.Path = dir
 	require.NoError(t, s.Reload(next))
 	public.questions()
+	// One that is still on its way to the disk would be asked for again: 503.
+	require.Eventually(t, func() bool { return s.cache.State().Flights == 0 }, 5*time.Second, time.Millisecond)
 	for _, target := range []string{"/h/packages/acme_x-9.0-py3-none-any.whl", "/h/simple/acme-x/"} {
 		w := ask(s, "GET", target)
 		assert.Equal(t, 404, w.Code, target)
