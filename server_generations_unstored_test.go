@@ -18,8 +18,10 @@ import (
 func TestGenerationsUnstored(t *testing.T) {
 	s, c, clock, mirrors := aptCase(t, "")
 	temporary := filepath.Join(s.revision().config.Storage.Local.Path, ".temp")
-	require.NoError(t, os.RemoveAll(temporary))
-	require.NoError(t, os.WriteFile(temporary, nil, 0o600)) // no directory, so no temporary file can be made
+	settled(t, s)
+	require.Eventually(t, func() bool { // no directory, so no temporary file can be made
+		return os.RemoveAll(temporary) == nil && os.WriteFile(temporary, nil, 0o600) == nil
+	}, 5*time.Second, time.Millisecond)
 	for _, m := range mirrors {
 		release(m, 2)
 	}
@@ -51,7 +53,7 @@ func TestGenerationsUnstored(t *testing.T) {
 	}
 
 	require.NoError(t, os.Remove(temporary)) // a clean stop is written down by way of it
-	require.NoError(t, os.Mkdir(temporary, 0o755))
+	require.NoError(t, os.MkdirAll(temporary, 0o755))
 }
 
 // TestGenerationsRemoved: rm -r of the store does not make an older root acceptable
@@ -66,6 +68,7 @@ func TestGenerationsRemoved(t *testing.T) {
 	for _, m := range mirrors {
 		m.publish(old)
 	}
+	settled(t, s)
 	require.NoError(t, os.RemoveAll(filepath.Join(s.revision().config.Storage.Local.Path, "debian")))
 	clock.pass(stale)
 	w, body := c.get(suite + "InRelease")
@@ -78,4 +81,10 @@ func TestGenerationsRemoved(t *testing.T) {
 		return w.Code == 200
 	}, 5*time.Second, time.Millisecond)
 	assert.Equal(t, string(root[suite+"InRelease"].content), body)
+}
+
+// settled waits until nothing is on its way to the disk.
+func settled(t *testing.T, s *Server) {
+	t.Helper()
+	require.Eventually(t, func() bool { return s.cache.State().Flights == 0 }, 5*time.Second, time.Millisecond)
 }

@@ -48,7 +48,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 	require.Equal(t, 200, ask(s, "GET", "/x").Code)
-	require.Eventually(t, func() bool { return s.cache.State().Flights == 0 }, 5*time.Second, time.Millisecond)
+	settled(t, s)
 	later.Store(int64(2 * time.Minute))
 	w := ask(s, "GET", "/x")
 	assert.Equal(t, "content", w.Body.String())

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -390,7 +389,7 @@ func TestMembersLate(t *testing.T) {
 	require.NoError(t, s.Reload(next))
 	public.questions()
 	// One that is still on its way to the disk would be asked for again: 503.
-	require.Eventually(t, func() bool { return s.cache.State().Flights == 0 }, 5*time.Second, time.Millisecond)
+	settled(t, s)
 	for _, target := range []string{"/h/packages/acme_x-9.0-py3-none-any.whl", "/h/simple/acme-x/"} {
 		w := ask(s, "GET", target)
 		assert.Equal(t, 404, w.Code, target)

@@ -52,6 +52,7 @@ func TestValidation(t *testing.T) {
 			require.NoError(t, err)
 			defer func() { assert.NoError(t, s.Close()) }()
 			require.Equal(t, "content", ask(s, "GET", "/tools/x").Body.String())
+			settled(t, s)
 			clock.pass(2 * time.Hour)
 			var status string
 			require.Eventually(t, func() bool { // a request may still share the transfer that just ended
