@@ -41,3 +41,4 @@ if sys.argv[1] == "build":
     build(sys.argv[2])
 else:
     asyncio.run(install(*sys.argv[2:]))
+    os._exit(0)  # the library's threads crash now and then while the interpreter goes away
