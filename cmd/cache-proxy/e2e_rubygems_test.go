@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -87,6 +88,7 @@ log: {level: debug}
 type gemRepository struct {
 	www      string
 	versions strings.Builder // lines of all gems
+	added    int
 }
 
 // add builds a gem, with a dependency if there is one, and adds it to the index.
@@ -115,4 +117,9 @@ func (g *gemRepository) add(t *testing.T, name, version, needs string) {
 	fmt.Fprintf(&g.versions, "%s %s %x\n", name, version, md5.Sum(info))
 	put(t, []byte("created_at: 2026-01-01T00:00:00Z\n---\n"+g.versions.String()), g.www, "versions")
 	put(t, []byte("---\nleaf\nlib\n"), g.www, "names")
+	g.added++ // a mirror that knows no entity tags tells two versions of one second apart by nothing
+	at := time.Now().Add(time.Duration(g.added-100) * time.Minute)
+	for _, file := range []string{"info/" + name, "versions", "names"} {
+		require.NoError(t, os.Chtimes(filepath.Join(g.www, file), at, at))
+	}
 }

@@ -58,6 +58,7 @@ var commands = map[string]struct {
 	"body":       {1, (*run).body},
 	"parts":      {2, (*run).parts},
 	"fails":      {0, (*run).fails},
+	"until":      {3, (*run).until},
 	"within":     {1, (*run).within},
 	"first-byte": {2, (*run).firstByte},
 	"hits":       {3, (*run).hits},
@@ -214,6 +215,17 @@ func (r *run) request(l line, n int, args []string) error {
 	}
 	r.lastAt = l
 	return nil
+}
+
+// until repeats a request until it is answered with a body: what the server
+// learns behind a client is there a moment later.
+func (r *run) until(l line, args []string) error {
+	return l.soon(func() error {
+		if err := r.request(l, 1, args[1:]); err != nil {
+			return err
+		}
+		return r.body(l, args[:1])
+	})
 }
 
 func (r *run) parallel(l line, args []string) error {

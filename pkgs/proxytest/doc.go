@@ -63,6 +63,7 @@
 //	body BODY [FROM-TO]             the content, or that part of a larger one
 //	parts BODY FROM-TO...           multipart/byteranges
 //	fails [reset]
+//	until BODY METHOD PATH          again and again, for what is learned behind a client
 //	within DURATION, first-byte within DURATION
 //
 // What happened:
