@@ -62,6 +62,8 @@ type exchange struct {
 	reply  Reply
 	gone   bool // the client hung up
 	ended  bool // all was said though the connection ends
+
+	released <-chan struct{} // of the stall that the content comes to; nil: not there yet
 }
 
 // answer reports whether the connection may be used again.
@@ -145,6 +147,9 @@ func (x *exchange) content(off, n int64) (keep bool) {
 		if want <= 0 {
 			break
 		}
+		if r.Fault == Stall && sent+want == r.At {
+			x.released = x.origin.released(pathOf(x.record.Target)) // who gets this piece may release
+		}
 		piece := r.Body.piece(off+sent, want)
 		if !x.chunk(piece) {
 			return false
@@ -219,7 +224,10 @@ func (x *exchange) pause(d time.Duration) bool {
 // stall waits for a release of the path, and reports whether there was one
 // before the connection ended.
 func (x *exchange) stall() bool {
-	released := x.origin.released(pathOf(x.record.Target))
+	released := x.released
+	if released == nil {
+		released = x.origin.released(pathOf(x.record.Target))
+	}
 	done := make(chan struct{})
 	stop := make(chan struct{})
 	go func() {
