@@ -208,16 +208,6 @@ func FuzzParse(f *testing.F) {
 	}
 	h := newHub(f)
 	f.Fuzz(func(t *testing.T, target string) {
-		u, err := url.ParseRequestURI(target)
-		if err != nil || !strings.HasPrefix(target, "/") {
-			return
-		}
-		req, err := h.Parse(&http.Request{URL: u})
-		if err != nil {
-			return
-		}
-		again, err := parse(t, h, req.Key.Path)
-		require.NoError(t, err)
-		assert.Equal(t, req.Key, again.Key)
+		hubtest.Reparse(t, h, target)
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -159,4 +160,24 @@ func contains(names []string, name string) bool {
 		}
 	}
 	return false
+}
+
+// Reparse parses a foreign target, and then the path of the key that it got, which
+// must be parsed to that key again: it is for fuzz tests. ok is false for a target
+// that no client can send, or that the hub does not know.
+func Reparse(t *testing.T, h hub.Hub, target string) (req, again *exchange.Request, ok bool) {
+	t.Helper()
+	u, err := url.ParseRequestURI(target)
+	if err != nil || !strings.HasPrefix(target, "/") {
+		return nil, nil, false
+	}
+	if req, err = h.Parse(&http.Request{URL: u}); err != nil {
+		return nil, nil, false
+	}
+	u, err = url.ParseRequestURI(req.Key.Path)
+	require.NoError(t, err)
+	again, err = h.Parse(&http.Request{URL: u})
+	require.NoError(t, err)
+	assert.Equal(t, req.Key, again.Key)
+	return req, again, true
 }

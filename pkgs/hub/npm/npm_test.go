@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -149,18 +148,6 @@ func FuzzParse(f *testing.F) {
 	}
 	h := newHub(f)
 	f.Fuzz(func(t *testing.T, target string) {
-		u, err := url.ParseRequestURI(target)
-		if err != nil || !strings.HasPrefix(target, "/") {
-			return
-		}
-		req, err := h.Parse(&http.Request{URL: u})
-		if err != nil {
-			return
-		}
-		u, err = url.ParseRequestURI(req.Key.Path)
-		require.NoError(t, err)
-		again, err := h.Parse(&http.Request{URL: u})
-		require.NoError(t, err)
-		assert.Equal(t, req.Key, again.Key)
+		hubtest.Reparse(t, h, target)
 	})
 }

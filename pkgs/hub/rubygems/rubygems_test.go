@@ -266,18 +266,6 @@ func FuzzParse(f *testing.F) {
 	}
 	h := newHub(nil)
 	f.Fuzz(func(t *testing.T, target string) {
-		u, err := url.ParseRequestURI(target)
-		if err != nil || !strings.HasPrefix(target, "/") {
-			return
-		}
-		req, err := h.Parse(&http.Request{URL: u})
-		if err != nil {
-			return
-		}
-		u, err = url.ParseRequestURI(req.Key.Path)
-		require.NoError(t, err)
-		again, err := h.Parse(&http.Request{URL: u})
-		require.NoError(t, err)
-		assert.Equal(t, req.Key, again.Key)
+		hubtest.Reparse(t, h, target)
 	})
 }
