@@ -28,8 +28,8 @@ var allowed = []struct {
 	{"pkgs/freshness", nil},
 	{"pkgs/exchange", []string{"pkgs/freshness"}},
 
-	// Contracts.
-	{"pkgs/hub", vocabulary()},
+	// Contracts. A hub teaches the ledger.
+	{"pkgs/hub", vocabulary("pkgs/ledger")},
 	{"pkgs/store", vocabulary()},
 	{"pkgs/ledger", vocabulary()},
 
@@ -47,7 +47,6 @@ var allowed = []struct {
 	{"pkgs/filter", vocabulary()},
 	{"pkgs/filter/*", vocabulary("pkgs/filter")},
 	{"pkgs/observe", vocabulary()},
-	{"pkgs/cluster", vocabulary()},
 	{"pkgs/front", vocabulary()},
 	{"pkgs/admin", vocabulary("pkgs/hub", "pkgs/store", "pkgs/ledger")},
 	{"pkgs/welcome", nil},
