@@ -71,6 +71,9 @@ type Facts interface {
 	// Lookup is what is known of a key. It may wait a little, for an index that
 	// is being read.
 	Lookup(ctx context.Context, key exchange.Key) (exchange.Fact, bool)
+
+	// Known is Lookup that waits for nothing.
+	Known(key exchange.Key) (exchange.Fact, bool)
 }
 
 // A Cache keeps what its sources answered. It is safe for concurrent use.

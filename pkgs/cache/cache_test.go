@@ -795,6 +795,31 @@ func TestDigest(t *testing.T) {
 		_, resp := b.get(t, req)
 		assert.True(t, resp.Outcome.Hit)
 	})
+	scene(t, "a 404 of what an index lists is not remembered", func(t *testing.T, b *bench) {
+		c, err := cache.New(cache.Options{Store: b.store, Facts: taught{request("/listed").Key: {Size: 1}}, Log: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		defer c.Close(t.Context())
+		b.src = c.Wrap(b.origin)
+		b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+			return answer(404, 4, io.NopCloser(bytes.NewReader([]byte("none")))), nil
+		})
+		for _, head := range []bool{false, true} {
+			before := b.hits()
+			for range 2 {
+				for _, path := range []string{"/listed", "/other"} {
+					req := request(path)
+					req.Head = head
+					_, resp := b.get(t, req)
+					assert.Equal(t, 404, resp.Entry.Status)
+				}
+			}
+			if head {
+				assert.Equal(t, before+2, b.hits(), "the other one is known not to be there")
+			} else {
+				assert.Equal(t, before+3, b.hits())
+			}
+		}
+	})
 }
 
 type taught map[exchange.Key]exchange.Fact
@@ -802,6 +827,10 @@ type taught map[exchange.Key]exchange.Fact
 func (t taught) Lookup(_ context.Context, key exchange.Key) (exchange.Fact, bool) {
 	f, ok := t[key]
 	return f, ok
+}
+
+func (t taught) Known(key exchange.Key) (exchange.Fact, bool) {
+	return t.Lookup(context.Background(), key)
 }
 
 // unreadable is a store that has every entry as long as nobody looks for long: a

@@ -27,10 +27,17 @@ func (n negative) response(left time.Duration) *exchange.Response {
 	}
 }
 
-// remember keeps a 404 or 410 for as long as the policy says. Any other status is not kept.
+// remember keeps a 404 or 410 for as long as the policy says. Any other status is not
+// kept, nor the absence of what an index lists: that is older or newer than the
+// mirrors are, and they have it any moment (PROTOCOLS 0.13).
 func (c *Cache) remember(req *exchange.Request, e *exchange.Entry, body []byte) {
 	if e.Status != http.StatusNotFound && e.Status != http.StatusGone || req.Policy.Negative <= 0 {
 		return
+	}
+	if c.facts != nil {
+		if _, listed := c.facts.Known(req.Key); listed {
+			return
+		}
 	}
 	if len(body) > maxNegativeBody || len(body) == 0 {
 		short := *e
