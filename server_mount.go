@@ -67,6 +67,7 @@ func (s *Server) mount(cfg *Config, c *Hub, old *mounted) (_ *mounted, err error
 		Memory:   s.memories.of(c.Name),
 		Members:  members,
 		Saw:      m.saw,
+		Ledger:   s.ledger,
 		Log:      s.log,
 		Now:      s.options.Now,
 	}

@@ -72,10 +72,7 @@ func (t *gate) fetchCompanion(ctx context.Context, req *exchange.Request, mirror
 		return nil, err
 	}
 	defer resp.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(resp.Body, maxRoot+1))
-	if err == nil && len(content) > maxRoot {
-		err = errTooLarge
-	}
+	content, err := ReadAll(resp.Body, maxRoot)
 	if err != nil {
 		return nil, err
 	}

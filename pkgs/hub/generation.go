@@ -129,7 +129,7 @@ func NewGenerations(o *Options, f Format, g GenerationOptions) *Generations {
 		memory = NewMemory(nil)
 	}
 	return &Generations{
-		format: f, hub: o.Name, mirrors: len(o.Mirrors), hold: g.Hold, expired: g.Expired, saw: o.Saw, log: log, now: o.now,
+		format: f, hub: o.Name, mirrors: len(o.Mirrors), hold: g.Hold, expired: g.Expired, saw: o.Saw, log: log, now: o.Time,
 		reading: make(chan struct{}, maxReading), Memory: memory,
 	}
 }

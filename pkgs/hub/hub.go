@@ -5,10 +5,18 @@
 // A hub only translates. It talks to nobody but the Source it is given, stores
 // nothing and races nobody; freshness, sharing and verification are the cache's.
 //
-// What several hubs need is here too: canonical paths and policies for Parse
-// (path.go, policy.go), mapping links (links.go), reading packed indexes within
-// limits (unpack.go) and serving a changed index (rewrite.go) for Rewrite; and
-// generations, for those whose indexes are only right together (generation.go is
+// What several hubs need is here too, so that a type is little more than what is
+// peculiar to its protocol. For Parse: from a URL to an exchange by the kind of its
+// path (asked.go), canonical paths (path.go) and policies (policy.go). For Rewrite:
+// answering with an index whose links lead to the hub, and which teaches (copy.go),
+// learning from one that passes (learn.go), mapping links (links.go), changing JSON
+// and HTML on the way (json.go, json_rules.go, html.go), changed fields of an answer and
+// reading an index for the sake of something else (answer.go). For a Gate: looking
+// into content before it is stored (judge.go), and whether it is older than what was
+// seen (recent.go). Packed content is read within limits (unpack.go), a changed index
+// is kept beside its original (rewrite.go). Package hub/template shows them at work.
+//
+// There are also generations, for those whose indexes are only right together (generation.go is
 // what clients see, gate.go and companion.go what the cache is given, memory.go
 // what is remembered between them, recall.go what of it outlives the process).
 //
@@ -26,6 +34,7 @@ import (
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // A Hub speaks one ecosystem's protocol. It talks to nobody but next.
@@ -97,6 +106,9 @@ type Options struct {
 	// they are gone.
 	Memory *Memory
 
+	// Ledger learns what indexes say of content to come; nil: nothing is learned.
+	Ledger *ledger.Ledger
+
 	Log *slog.Logger     // nil: nothing is logged
 	Now func() time.Time // nil: time.Now
 }
@@ -112,8 +124,8 @@ func (o *Options) Request(canonical, target string, class freshness.Class, ttl t
 	}
 }
 
-// now is the time as the options have it.
-func (o *Options) now() time.Time {
+// Time is what time it is, as the options have it.
+func (o *Options) Time() time.Time {
 	if o.Now == nil {
 		return time.Now()
 	}

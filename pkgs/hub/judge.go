@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -19,6 +20,7 @@ const maxTries = 4
 func (o *Options) Judged(ctx context.Context, next exchange.Source, req *exchange.Request,
 	judge func(*exchange.Response) (io.ReadCloser, error)) (*exchange.Response, error) {
 	ask := req.Clone()
+	ask.Resume = nil // it is looked into from its beginning
 	for try := 1; ; try++ {
 		resp, err := next.Get(ctx, ask)
 		if err != nil || resp.Entry.Status != http.StatusOK {
@@ -37,5 +39,21 @@ func (o *Options) Judged(ctx context.Context, next exchange.Source, req *exchang
 			return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right content", Err: err}
 		}
 		ask.Avoid = append(slices.Clip(ask.Avoid), resp.Entry.Mirror)
+	}
+}
+
+// Beginning is a judge for [Options.Judged] of content by its first n bytes, or all if
+// it has no more: check is to say what is wrong with them. The content stays whole.
+func Beginning(n int64, check func(head []byte) error) func(*exchange.Response) (io.ReadCloser, error) {
+	return func(resp *exchange.Response) (io.ReadCloser, error) {
+		head, err := io.ReadAll(io.LimitReader(resp.Body, n))
+		if err == nil {
+			err = check(head)
+		}
+		if err != nil {
+			resp.Body.Close()
+			return nil, err
+		}
+		return rest{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}, nil
 	}
 }

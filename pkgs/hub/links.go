@@ -196,28 +196,25 @@ var inLink = func() (t [256]uint8) {
 // not below the prefix, or the alias unknown. Such files are immutable unless a
 // policy says otherwise.
 func (o *Options) File(canonical, target, query string) (req *exchange.Request, ok bool) {
+	a := Asked{Path: canonical, Query: query, hub: o}
+	if a.Origin, a.Target, ok = o.second(canonical, target); !ok {
+		return nil, false
+	}
+	return a.Request(Kind{Class: freshness.Immutable, Query: true}), true
+}
+
+// second is which second host has the file at a path, and under which target; ok is
+// false if none has.
+func (o *Options) second(canonical, target string) (alias, path string, ok bool) {
 	rest, below := strings.CutPrefix(canonical, FilePrefix)
 	if !below {
-		return nil, false
+		return "", "", false
 	}
 	alias, _, found := strings.Cut(rest, "/")
 	if _, known := o.Files[alias]; !found || !known && o.Learned.Base(alias) == nil {
-		return nil, false
+		return "", "", false
 	}
 	// The alias has no character that could be spelled otherwise in target.
-	_, targetRest, found := strings.Cut(strings.TrimPrefix(target, FilePrefix), "/")
-	if !found {
-		return nil, false
-	}
-	key, path := canonical, "/"+targetRest
-	if query != "" {
-		query = "?" + Query(query)
-		key, path = key+query, path+query
-	}
-	return &exchange.Request{
-		Key:    exchange.Key{Hub: o.Name, Path: key},
-		Target: path,
-		Origin: alias,
-		Policy: o.Policies.For(canonical, freshness.Immutable, 0),
-	}, true
+	_, path, found = strings.Cut(strings.TrimPrefix(target, FilePrefix), "/")
+	return alias, "/" + path, found
 }

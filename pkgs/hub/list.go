@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"sync"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -19,9 +18,8 @@ type Lists struct {
 	read func(p string, r io.Reader, teach func(p string, f exchange.Fact)) error
 	now  func() time.Time
 
-	mu     sync.Mutex
-	known  map[exchange.Digest]map[string]exchange.Fact // guarded by mu, by the list's digest
-	forced map[string]time.Time                         // guarded by mu, by the list's path
+	known  *Recent[exchange.Digest, map[string]exchange.Fact] // by the list's digest
+	forced *Recent[string, time.Time]                         // by the list's path
 }
 
 // Bounds of what is remembered of lists.
@@ -33,7 +31,11 @@ const (
 
 // NewLists makes them. read teaches what the list at a path says.
 func NewLists(o *Options, read func(p string, r io.Reader, teach func(p string, f exchange.Fact)) error) *Lists {
-	return &Lists{read: read, now: o.now, known: map[exchange.Digest]map[string]exchange.Fact{}, forced: map[string]time.Time{}}
+	return &Lists{
+		read: read, now: o.Time,
+		known:  NewRecent[exchange.Digest, map[string]exchange.Fact](maxLists),
+		forced: NewRecent[string, time.Time](maxForced),
+	}
 }
 
 // Get answers for a file that the list at path may list. ask gets the list; anew
@@ -78,10 +80,8 @@ func (l *Lists) fact(file, path string, ask func(anew bool) (*exchange.Response,
 		return f, false
 	}
 	digest := resp.Entry.Digest
-	l.mu.Lock()
-	all := l.known[digest]
-	l.mu.Unlock()
-	if all == nil {
+	all, known := l.known.Get(digest)
+	if !known {
 		all = map[string]exchange.Fact{}
 		err := l.read(path, io.LimitReader(resp.Body, maxRoot), func(p string, f exchange.Fact) {
 			if f.Digest != "" && len(all) < maxListed {
@@ -91,35 +91,20 @@ func (l *Lists) fact(file, path string, ask func(anew bool) (*exchange.Response,
 		if err != nil {
 			return f, false
 		}
-		l.keep(digest, all)
+		if digest != "" { // else it is on its way, and may yet be found wrong
+			l.known.Put(digest, all)
+		}
 	}
 	f, ok = all[file]
 	return f, ok
 }
 
-func (l *Lists) keep(digest exchange.Digest, all map[string]exchange.Fact) {
-	if digest == "" {
-		return // it is on its way, and may yet be found wrong
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.known) >= maxLists {
-		clear(l.known)
-	}
-	l.known[digest] = all
-}
-
 // force says whether a list may be asked for anew: now and then.
-func (l *Lists) force(path string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (l *Lists) force(path string) (ok bool) {
 	now := l.now()
-	if now.Sub(l.forced[path]) < forceTime {
-		return false
-	}
-	if len(l.forced) >= maxForced {
-		clear(l.forced)
-	}
-	l.forced[path] = now
-	return true
+	l.forced.Update(path, func(last time.Time, _ bool) (time.Time, bool) {
+		ok = now.Sub(last) >= forceTime
+		return now, ok
+	})
+	return ok
 }

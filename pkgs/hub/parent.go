@@ -56,7 +56,7 @@ func (o *Options) asIs(ctx context.Context, next exchange.Source, req *exchange.
 	e := *copies[0].Entry
 	e.Header = http.Header{asIsField: {"1"}}
 	e.Digest, e.Proved, e.Size = "", "", 0
-	e.Requested, e.Received = o.now(), o.now()
+	e.Requested, e.Received = o.Time(), o.Time()
 	return &exchange.Response{Entry: &e, Body: http.NoBody}
 }
 

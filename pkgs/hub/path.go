@@ -102,6 +102,28 @@ func Name(segment string) string {
 	return name
 }
 
+// CutLast is path without its last segment and the slash before that, and the
+// segment; path itself is the segment if it has no slash.
+func CutLast(path string) (dir, base string) {
+	i := strings.LastIndexByte(path, '/')
+	if i < 0 {
+		return "", path
+	}
+	return path[:i], path[i+1:]
+}
+
+// CutRight takes s apart at the n-th sep from the right, as NAME-VERSION-rN at the
+// second dash. ok is false if it has less of them, or nothing before that one.
+func CutRight(s string, sep byte, n int) (before, after string, ok bool) {
+	at := len(s)
+	for range n {
+		if at = strings.LastIndexByte(s[:at], sep); at <= 0 {
+			return "", "", false
+		}
+	}
+	return s[:at], s[at+1:], true
+}
+
 // Query is a raw query as keys and targets spell it: the client's way, since
 // what its escapes mean is the server's affair, save bytes that no URI may hold.
 func Query(raw string) string {

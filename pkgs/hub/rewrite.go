@@ -95,7 +95,7 @@ func (o *Options) kept(ctx context.Context, next exchange.Source, req *exchange.
 		out, err := edited(again, rules, edit, func() {})
 		if err == nil {
 			e := *out.Entry
-			e.Requested, e.Received = o.now(), o.now()
+			e.Requested, e.Received = o.Time(), o.Time()
 			out.Entry = &e
 		}
 		return out, err

@@ -63,6 +63,18 @@ func Unpack(r io.Reader) (io.ReadCloser, error) {
 	return out, nil
 }
 
+// ReadAll is the whole of r, which has max bytes at most, or it is an error.
+func ReadAll(r io.Reader, max int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, max+1))
+	if err == nil && int64(len(text)) > max {
+		err = fmt.Errorf("more than %d bytes", max)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return text, nil
+}
+
 // counted counts what is read through it.
 type counted struct {
 	r io.Reader

@@ -1,0 +1,71 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+)
+
+// WithField is resp with value in place of what the origin has sent in a field, or
+// without the field if value is "". It takes resp over.
+func WithField(resp *exchange.Response, name, value string) *exchange.Response {
+	own, e := *resp, *resp.Entry
+	if e.Header = e.Header.Clone(); e.Header == nil {
+		e.Header = http.Header{}
+	}
+	e.Header.Del(name)
+	if value != "" {
+		e.Header.Set(name, value)
+	}
+	own.Entry = &e
+	return &own
+}
+
+// WithTag is resp with the entity tag that is the sum of digest in hexadecimal, or with
+// none if digest is "". It takes resp over.
+func WithTag(resp *exchange.Response, digest exchange.Digest) *exchange.Response {
+	if digest == "" {
+		return WithField(resp, "Etag", "")
+	}
+	return WithField(resp, "Etag", `"`+digest.Hex()+`"`)
+}
+
+// Missing says that a status means that there is nothing.
+func Missing(status int) bool {
+	return status == http.StatusNotFound || status == http.StatusGone
+}
+
+// Consult asks source for req, an index by which something else is decided, and has
+// read read it, unpacked; from is where it was. An answer of another status than 200
+// is not read; of all the Body is closed. What cannot be read is an
+// [*exchange.Error] of 502.
+func Consult(ctx context.Context, source exchange.Source, req *exchange.Request, read func(r io.Reader, from *url.URL) error) (*exchange.Response, error) {
+	resp, err := source.Get(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.Entry.Status != http.StatusOK {
+		return resp, nil
+	}
+	from, err := url.Parse(resp.Entry.Mirror + req.Target)
+	if err == nil {
+		var plain io.ReadCloser
+		if plain, err = Unpack(resp.Body); err == nil {
+			defer plain.Close()
+			err = read(plain, from)
+		}
+	}
+	if err != nil {
+		return nil, &exchange.Error{
+			Status:  http.StatusBadGateway,
+			Message: "the index from upstream cannot be read",
+			Err:     fmt.Errorf("read %v from %s: %w", req.Key, resp.Entry.Mirror, err),
+		}
+	}
+	return resp, nil
+}

@@ -1,0 +1,82 @@
+package hub
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A Recent remembers values by key, up to a number of keys: with one more it forgets
+// all that it had. It is for what can be found out again. It is safe for concurrent use.
+type Recent[K comparable, V any] struct {
+	max int
+
+	mu     sync.Mutex
+	values map[K]V // guarded by mu
+}
+
+// NewRecent remembers nothing yet, and max values at most.
+func NewRecent[K comparable, V any](max int) *Recent[K, V] {
+	return &Recent[K, V]{max: max, values: map[K]V{}}
+}
+
+// Get is the value of a key; false if it is not remembered.
+func (r *Recent[K, V]) Get(key K) (value V, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	value, ok = r.values[key]
+	return value, ok
+}
+
+// Put remembers the value of a key in place of another one.
+func (r *Recent[K, V]) Put(key K, value V) {
+	r.Update(key, func(V, bool) (V, bool) { return value, true })
+}
+
+// Update remembers in place of a key's value, if there is one, what f makes of it,
+// unless that says false. Nothing else happens to the key meanwhile; f must be quick.
+func (r *Recent[K, V]) Update(key K, f func(old V, known bool) (V, bool)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old, known := r.values[key]
+	value, ok := f(old, known)
+	if !ok {
+		return
+	}
+	if !known && len(r.values) >= r.max {
+		clear(r.values)
+	}
+	r.values[key] = value
+}
+
+// maxDated is how much content is remembered of whose date something is known.
+const maxDated = 10_000
+
+// A Newest tells old content from new where it has a date in it: a mirror behind the
+// others has what is older than was seen of it before. What was seen is forgotten at
+// a restart. It is safe for concurrent use.
+type Newest struct {
+	options *Options
+	seen    *Recent[string, time.Time]
+}
+
+// NewNewest has seen nothing yet.
+func NewNewest(o *Options) *Newest {
+	return &Newest{options: o, seen: NewRecent[string, time.Time](maxDated)}
+}
+
+// Check is an error if content at a path is of a date before one that was seen there.
+// The zero time is no date, and one in the future would shut out all that is to come:
+// it counts as none.
+func (n *Newest) Check(path string, date time.Time) (err error) {
+	if date.IsZero() || date.After(n.options.Time().Add(24*time.Hour)) {
+		return nil
+	}
+	n.seen.Update(path, func(seen time.Time, _ bool) (time.Time, bool) {
+		if date.Before(seen) {
+			err = fmt.Errorf("content of %v, after that of %v", date.UTC(), seen.UTC())
+		}
+		return date, err == nil
+	})
+	return err
+}
