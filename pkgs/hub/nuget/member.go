@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -14,18 +13,12 @@ var _ hub.Indexer = (*Hub)(nil)
 // Index is the list of the package's versions beside its files, or its registration:
 // DIR/ID/index.json either way.
 func (h *Hub) Index(req *exchange.Request) *exchange.Request {
-	path, query, _ := strings.Cut(req.Key.Path, "?")
+	path, _, _ := strings.Cut(req.Key.Path, "?")
 	dir := home(path)
 	if dir == "" || req.Package == "" || req.Origin != "" {
 		return nil
 	}
-	p := dir + "/index.json"
-	if p == path && query == "" {
-		return req
-	}
-	index := &exchange.Request{Key: exchange.Key{Hub: h.hub.Name, Path: p}, Target: p, Policy: h.hub.Policies.For(p, freshness.Mutable, ttl)}
-	index.Package, index.Client = req.Package, req.Client
-	return index
+	return hub.IndexAt(h, req, dir+"/index.json")
 }
 
 // about is the package and the version that a request is about, or the private name
@@ -40,7 +33,7 @@ func (h *Hub) about(path, query string) (id, version string) {
 	}
 	private := cmp.Or(h.hub.Members.Suspect(path, "."), h.hub.Members.Sought(query))
 	if private == "" {
-		_, id = cutLast(home(path))
+		_, id = hub.CutLast(home(path))
 	}
 	return cmp.Or(private, hub.Name(id)), ""
 }
@@ -51,11 +44,11 @@ func home(path string) string {
 	if classify(path, "") == service || strings.Contains(path, "/catalog0/") || strings.Contains(path, "vulnerabilities/") {
 		return "" // of the whole feed
 	}
-	dir, file := cutLast(path)
+	dir, file := hub.CutLast(path)
 	name, isJSON := strings.CutSuffix(file, ".json")
-	parent, last := cutLast(dir)
+	parent, last := hub.CutLast(dir)
 	if isVersion(last) { // DIR/ID/VERSION/FILE, or DIR/ID/page/LOWER/UPPER.json
-		above, page := cutLast(parent)
+		above, page := hub.CutLast(parent)
 		if page == "page" && isJSON {
 			return above
 		}

@@ -18,8 +18,6 @@
 package nuget
 
 import (
-	"fmt"
-	"io/fs"
 	"net/http"
 	"strings"
 	"time"
@@ -58,41 +56,29 @@ const (
 	search               // likewise, by a query
 )
 
+// kinds is how paths of each kind are treated.
+var kinds = [...]hub.Kind{
+	other:    {TTL: ttl, Query: true},
+	service:  {TTL: serviceTTL},
+	artifact: {Class: freshness.Immutable, Query: true},
+	document: {TTL: ttl, Query: true},
+	search:   {TTL: searchTTL, Query: true},
+}
+
 // Parse takes any path of a file, since the service index says what there is; one
 // that it cannot place is mutable. The query counts, but for the service index.
 // The fields that clients describe themselves by do not.
 func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
-	path, target, err := hub.Path(r.URL)
+	asked, err := h.hub.Asked(r)
 	if err != nil {
 		return nil, err
 	}
-	query := r.URL.RawQuery
-	k := classify(path, query)
-	if k == other && strings.HasSuffix(path, "/") {
-		return nil, fmt.Errorf("%s: no file: %w", path, fs.ErrNotExist)
+	k := classify(asked.Path, asked.Query)
+	if k == other && strings.HasSuffix(asked.Path, "/") {
+		return nil, hub.NoPath(asked.Path)
 	}
-	req, second := h.hub.File(path, target, query)
-	switch {
-	case second:
-	case strings.HasPrefix(path, hub.FilePrefix):
-		return nil, fmt.Errorf("%s: no second host of that name: %w", path, fs.ErrNotExist)
-	case query != "" && k != service:
-		query = "?" + hub.Query(query)
-		req = &exchange.Request{Key: exchange.Key{Hub: h.hub.Name, Path: path + query}, Target: target + query}
-	default:
-		req = &exchange.Request{Key: exchange.Key{Hub: h.hub.Name, Path: path}, Target: target}
-	}
-	req.Package, req.Version = h.about(path, r.URL.RawQuery)
-	class, fresh := freshness.Mutable, ttl
-	switch k {
-	case service:
-		fresh = serviceTTL
-	case artifact:
-		class, fresh = freshness.Immutable, 0
-	case search:
-		fresh = searchTTL
-	}
-	req.Policy = h.hub.Policies.For(path, class, fresh)
+	req := asked.Request(kinds[k])
+	req.Package, req.Version = h.about(asked.Path, asked.Query)
 	return req, nil
 }
 
@@ -116,9 +102,9 @@ func classify(path, query string) kind {
 // identity is whose file lies at …/ID/VERSION/ID.VERSION.nupkg, .snupkg or
 // …/ID/VERSION/ID.nuspec.
 func identity(path string) (id, version string, ok bool) {
-	dir, file := cutLast(path)
-	parent, version := cutLast(dir)
-	_, id = cutLast(parent)
+	dir, file := hub.CutLast(path)
+	parent, version := hub.CutLast(dir)
+	_, id = hub.CutLast(parent)
 	if id == "" || version == "" {
 		return "", "", false
 	}
@@ -127,12 +113,4 @@ func identity(path string) (id, version string, ok bool) {
 		return hub.Name(id), hub.Name(version), true
 	}
 	return "", "", false
-}
-
-func cutLast(path string) (dir, name string) {
-	i := strings.LastIndexByte(path, '/')
-	if i < 0 {
-		return "", ""
-	}
-	return path[:i], path[i+1:]
 }

@@ -98,15 +98,16 @@ func TestParse(t *testing.T) {
 // edit is what a client whose hub is at http://proxy/n gets of a document.
 func edit(t testing.TB, text string, service, secure bool) (string, error) {
 	t.Helper()
-	h, b := newHub(), strings.Builder{}
-	lead := func(link string) (string, bool) {
-		return h.lead(link, "http://proxy/n", mirror.JoinPath("/v3/index.json"))
+	h, b, base := newHub(), strings.Builder{}, "http://proxy/n"
+	if secure {
+		base = "https://proxy/n"
 	}
+	c := hub.NewCopy(h.links, base, mirror.JoinPath("/v3/index.json"), nil)
 	if service {
-		err := h.editService(&b, strings.NewReader(text), secure, lead)
+		err := h.copyService(&b, strings.NewReader(text), c)
 		return b.String(), err
 	}
-	err := editDocument(&b, strings.NewReader(text), lead)
+	err := copyDocument(&b, strings.NewReader(text), c)
 	return b.String(), err
 }
 
@@ -141,7 +142,7 @@ func TestEditService(t *testing.T) {
 	}
 	got, err := edit(t, text(resource("https://api.example.org/feed/s/index.json", `"RepositorySignatures/5.0.0"`)), true, true)
 	require.NoError(t, err)
-	assert.Contains(t, got, `"http://proxy/n/s/index.json"`, "a hub that is had by https has the signatures too")
+	assert.Contains(t, got, `"https://proxy/n/s/index.json"`, "a hub that is had by https has the signatures too")
 
 	for name, text := range map[string]string{
 		"a page": "<html>", "nothing": "", "no resources": `{"version":"3.0.0"}`, "none of them": `{"resources":[]}`, "cut": `{"resources":[{"@id":"x","@type":"X"}`,
