@@ -11,12 +11,12 @@ import (
 
 // Further hubs of languages, and of what is deployed.
 
-func newComposer(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
-	return composer.New(o, l), nil
+func newComposer(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return composer.New(o), nil
 }
 
-func newRubyGems(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
-	return rubygems.New(o, l), nil
+func newRubyGems(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return rubygems.New(o), nil
 }
 
 func newHelm(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {

@@ -33,14 +33,12 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // A Hub is one repository. It is safe for concurrent use.
 type Hub struct {
-	hub    hub.Options
-	links  *hub.Links
-	ledger *ledger.Ledger
+	hub   hub.Options
+	links *hub.Links
 
 	template atomic.Pointer[string] // metadata-url, as packages.json had it a moment ago; nil: not known
 }
@@ -52,10 +50,8 @@ var (
 	_ hub.Refuser    = (*Hub)(nil)
 )
 
-// New makes a hub. l may be nil.
-func New(o hub.Options, l *ledger.Ledger) *Hub {
-	return &Hub{hub: o, links: o.Links(), ledger: l}
-}
+// New makes a hub.
+func New(o hub.Options) *Hub { return &Hub{hub: o, links: o.Links()} }
 
 const (
 	ttl        = 5 * time.Minute
@@ -74,6 +70,13 @@ const (
 	query         // passed through
 	archive       // a dist
 )
+
+// kinds is how paths of each kind are treated.
+var kinds = [...]hub.Kind{
+	document: {TTL: ttl},
+	hashed:   {Class: freshness.Immutable},
+	query:    {Class: freshness.Passthrough, Query: true},
+}
 
 var byHash = regexp.MustCompile(`\$([0-9a-f]{64})\.json$`)
 
@@ -101,43 +104,29 @@ func classify(p string) kind {
 // Parse knows packages.json and what it may lead to: documents, searches, lists,
 // and dists. The query counts where it passes through.
 func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
-	p, target, err := hub.Path(r.URL)
+	asked, err := h.hub.Asked(r)
 	if err != nil {
 		return nil, err
 	}
+	p := asked.Path
 	k := classify(p)
-	req, second := h.hub.File(p, target, "")
 	switch {
-	case strings.HasPrefix(p, hub.FilePrefix) && (!second || k == archive):
-		return nil, notFound(p)
+	case k == unknown, k == archive && asked.Origin != "":
+		return nil, hub.NoPath(p)
 	case k == archive:
-		return h.parseDist(p, target)
-	case !second:
-		req = h.hub.Request(p, target, freshness.Mutable, ttl)
+		return parseDist(asked)
 	}
+	req := asked.Request(kinds[k])
 	switch k {
 	case document:
-		req.Policy = h.hub.Policies.For(p, freshness.Mutable, ttl)
 		req.Package = cmp.Or(h.owned(p), packageOf(p))
 	case hashed:
 		req.Package = h.owned(byHash.ReplaceAllString(p, ""))
-		req.Policy = h.hub.Policies.For(p, freshness.Immutable, 0)
 		req.Digest = exchange.Digest("sha256:" + byHash.FindStringSubmatch(p)[1])
 	case query:
-		req.Policy = freshness.Policy{Class: freshness.Passthrough}
-		req.Package = cmp.Or(h.owned(p), h.hub.Members.Sought(r.URL.RawQuery))
-		if r.URL.RawQuery != "" {
-			q := "?" + hub.Query(r.URL.RawQuery)
-			req.Key.Path, req.Target = req.Key.Path+q, req.Target+q
-		}
-	default:
-		return nil, notFound(p)
+		req.Package = cmp.Or(h.owned(p), h.hub.Members.Sought(asked.Query))
 	}
 	return req, nil
-}
-
-func notFound(p string) error {
-	return fmt.Errorf("%s is no path of a repository: %w", p, fs.ErrNotExist)
 }
 
 // packageName is of a package as Composer allows it.

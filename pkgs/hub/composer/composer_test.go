@@ -35,7 +35,8 @@ func newHub(l *ledger.Ledger) *Hub {
 		Name:    "composer",
 		Mirrors: []*url.URL{{Scheme: "https", Host: "mirror.example.org", Path: "/composer/"}},
 		Files:   map[string]*url.URL{"zips": {Scheme: "https", Host: "zips.example.org", Path: "/d"}, "api": {Scheme: "https", Host: "api.example.org"}},
-	}, l)
+		Ledger:  l,
+	})
 }
 
 func parse(t testing.TB, h *Hub, target string) (*exchange.Request, error) {
@@ -126,7 +127,8 @@ func TestRefusal(t *testing.T) {
 func edit(t testing.TB, text string) (string, error) {
 	t.Helper()
 	var b bytes.Buffer
-	err := newHub(nil).edit(&b, strings.NewReader(text), "/php", from(t, "/packages.json"))
+	h := newHub(nil)
+	err := h.copyRoot(&b, strings.NewReader(text), hub.NewCopy(h.links, "/php", from(t, "/packages.json"), nil))
 	return b.String(), err
 }
 

@@ -1,6 +1,7 @@
 package composer
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -25,16 +26,16 @@ var distFile = regexp.MustCompile(`^([0-9a-f]*)\.([a-z0-9]+)$`)
 
 // parseDist makes a request of /_d/VENDOR/NAME/VERSION/REFERENCE.TYPE. Without a
 // reference nothing says that the content stays.
-func (h *Hub) parseDist(p, target string) (*exchange.Request, error) {
-	parts := strings.Split(p[len(distPrefix):], "/")
+func parseDist(asked hub.Asked) (*exchange.Request, error) {
+	parts := strings.Split(asked.Path[len(distPrefix):], "/")
 	if len(parts) != 4 || parts[2] == "" || !packageName.MatchString(parts[0]+"/"+parts[1]) || !distFile.MatchString(parts[3]) {
-		return nil, notFound(p)
+		return nil, hub.NoPath(asked.Path)
 	}
-	class := freshness.Immutable
+	kind := hub.Kind{Class: freshness.Immutable}
 	if parts[3][0] == '.' {
-		class = freshness.Mutable
+		kind = hub.Kind{TTL: ttl}
 	}
-	req := h.hub.Request(p, target, class, ttl)
+	req := asked.Request(kind)
 	req.Package, req.Version = parts[0]+"/"+parts[1], hub.Name(parts[2])
 	return req, nil
 }
@@ -83,70 +84,60 @@ func md5Of(s string) string {
 // before, which is how documents are minified; where they are not, versions say
 // everything that is asked for here. An error of f ends it.
 func versions(src io.Reader, f func(v *version) error) error {
+	return hub.CopyJSON(io.Discard, src, versionRules(f))
+}
+
+// versionRules are the rules of versions, which change nothing.
+func versionRules(f func(v *version) error) hub.JSONRules {
 	var v version
 	var d dist
-	named, normalized := false, false // by this version
-	into := func(kept *string, said *bool) func([]byte) ([]byte, error) {
-		return func(value []byte) ([]byte, error) {
-			*kept, _ = hub.JSONString(value)
-			if said != nil {
-				*said = true
-			}
-			return value, nil
-		}
-	}
+	name, normalized := "", "" // that this version has said
 	const each = "packages/*/*/"
-	return hub.CopyJSON(io.Discard, src, hub.JSONRules{
-		each + "name":               into(&v.pkg, nil),
-		each + "version":            into(&v.name, &named),
-		each + "version_normalized": into(&v.normalized, &normalized),
-		each + "dist/url":           into(&d.url, nil),
-		each + "dist/type":          into(&d.kind, nil),
-		each + "dist/reference":     into(&d.reference, nil),
-		each + "dist/shasum":        into(&d.shasum, nil),
+	return hub.JSONRules{
+		each + "name":               hub.JSONInto(&v.pkg),
+		each + "version":            hub.JSONInto(&name),
+		each + "version_normalized": hub.JSONInto(&normalized),
+		each + "dist/url":           hub.JSONInto(&d.url),
+		each + "dist/type":          hub.JSONInto(&d.kind),
+		each + "dist/reference":     hub.JSONInto(&d.reference),
+		each + "dist/shasum":        hub.JSONInto(&d.shasum),
 		each + "dist": func(value []byte) ([]byte, error) { // "__unset", or null
 			v.dist = dist{}
 			return value, nil
 		},
-		each + "dist/": func([]byte) ([]byte, error) {
+		each + "dist/": hub.JSONEnd(func() error {
 			v.dist, d = d, dist{}
-			return nil, nil
-		},
-		each: func([]byte) ([]byte, error) {
-			if named && !normalized {
-				v.normalized = ""
+			return nil
+		}),
+		each: hub.JSONEnd(func() error {
+			if name != "" || normalized != "" {
+				v.name, v.normalized = cmp.Or(name, v.name), normalized
 			}
-			named, normalized = false, false
-			return nil, f(&v)
-		},
-		"packages/*/": func([]byte) ([]byte, error) {
+			name, normalized = "", ""
+			return f(&v)
+		}),
+		"packages/*/": hub.JSONEnd(func() error {
 			v = version{}
-			return nil, nil
-		},
-	})
+			return nil
+		}),
+	}
 }
 
-// learn teaches what a document says of the content of dists.
-func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.Response) {
-	if req.Head || resp.NoStore {
-		return
-	}
-	prefix := distPrefix
-	if req.Package != "" {
-		prefix += strings.ToLower(req.Package) + "/"
-	}
-	h.ledger.Learn(next, req, resp.Entry, prefix, facts)
+// facts teaches what a document says of the content of dists.
+func facts(r io.Reader, teach hub.Teach) error {
+	return versions(r, tell(teach))
 }
 
-func facts(r io.Reader, teach func(path string, f exchange.Fact)) error {
-	return versions(r, func(v *version) error {
+// tell teaches what a document says of the content of a version's dist.
+func tell(teach hub.Teach) func(v *version) error {
+	return func(v *version) error {
 		if digest, err := exchange.ParseDigest("sha1:" + strings.ToLower(v.dist.shasum)); err == nil {
 			if path := v.path(); path != "" {
 				teach(path, exchange.Fact{Digest: digest})
 			}
 		}
 		return nil
-	})
+	}
 }
 
 // Gate sends requests for dists where the package's document says.
@@ -196,11 +187,10 @@ func (h *Hub) resolve(ctx context.Context, cached exchange.Source, req *exchange
 func (h *Hub) documents(ctx context.Context, cached exchange.Source, req *exchange.Request) ([]string, error) {
 	template := ""
 	err := h.read(ctx, cached, rootPath, func(r io.Reader, from *url.URL) error {
-		return hub.CopyJSON(io.Discard, r, hub.JSONRules{"metadata-url": func(value []byte) ([]byte, error) {
-			link, _ := hub.JSONString(value)
-			template, _ = h.mapTemplate(link, from)
-			return value, nil
-		}})
+		link := ""
+		err := hub.CopyJSON(io.Discard, r, hub.JSONRules{"metadata-url": hub.JSONInto(&link)})
+		template, _ = h.mapTemplate(link, from)
+		return err
 	})
 	if err != nil || template == "" {
 		return []string{rootPath}, err
@@ -218,7 +208,7 @@ func (h *Hub) documents(ctx context.Context, cached exchange.Source, req *exchan
 // if it is not in it, or there is no such document. Where the document does not say
 // the version as Composer compares it, the reference tells.
 func (h *Hub) find(ctx context.Context, cached exchange.Source, path string, req *exchange.Request) (found string, at *url.URL, err error) {
-	file := req.Key.Path[strings.LastIndexByte(req.Key.Path, '/')+1:]
+	_, file := hub.CutLast(req.Key.Path)
 	errFound := errors.New("found")
 	err = h.read(ctx, cached, path, func(r io.Reader, from *url.URL) error {
 		at = from
@@ -244,32 +234,13 @@ func (h *Hub) find(ctx context.Context, cached exchange.Source, path string, req
 
 // read calls f with the document at path; not if there is none.
 func (h *Hub) read(ctx context.Context, cached exchange.Source, path string, f func(r io.Reader, from *url.URL) error) error {
-	u, err := url.Parse(path)
-	if err != nil {
+	req, ok := hub.Follow(h, path)
+	if !ok {
 		return nil // no client could ask for it
 	}
-	req, err := h.Parse(&http.Request{URL: u})
-	if err != nil {
-		return nil
+	resp, err := hub.Consult(ctx, cached, req, f)
+	if err == nil && resp.Entry.Status != http.StatusOK && !hub.Missing(resp.Entry.Status) {
+		err = &exchange.Error{Status: http.StatusBadGateway, Message: "the package's metadata cannot be had", Err: fmt.Errorf("%v: status %d", req.Key, resp.Entry.Status)}
 	}
-	resp, err := cached.Get(ctx, req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	switch resp.Entry.Status {
-	case http.StatusOK:
-	case http.StatusNotFound, http.StatusGone:
-		return nil
-	default:
-		return &exchange.Error{Status: http.StatusBadGateway, Message: "the package's metadata cannot be had", Err: fmt.Errorf("%v: status %d", req.Key, resp.Entry.Status)}
-	}
-	from, err := url.Parse(resp.Entry.Mirror + req.Target)
-	if err == nil {
-		err = f(resp.Body, from)
-	}
-	if err != nil {
-		return &exchange.Error{Status: http.StatusBadGateway, Message: "the package's metadata cannot be read", Err: fmt.Errorf("read %v: %w", req.Key, err)}
-	}
-	return nil
+	return err
 }

@@ -1,8 +1,6 @@
 package composer
 
 import (
-	"net/http"
-	"net/url"
 	"path"
 	"strings"
 
@@ -34,16 +32,10 @@ func (h *Hub) Index(req *exchange.Request) *exchange.Request {
 		}
 		template = dir + release + ".json"
 	}
-	p := strings.ReplaceAll(template, "%package%", strings.ToLower(req.Package))
-	u, err := url.Parse(p)
-	if err != nil {
+	index := hub.IndexAt(h, req, strings.ReplaceAll(template, "%package%", strings.ToLower(req.Package)))
+	if index == nil || index.Policy.Class == freshness.Passthrough || index.Origin != "" {
 		return nil
 	}
-	index, err := h.Parse(&http.Request{URL: u})
-	if err != nil || index.Policy.Class == freshness.Passthrough || index.Origin != "" {
-		return nil
-	}
-	index.Package, index.Client = req.Package, req.Client
 	return index
 }
 

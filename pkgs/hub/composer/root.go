@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strings"
 
@@ -15,60 +14,45 @@ import (
 )
 
 // rules is the version of the rewriter.
-const rules = "composer 1 "
+const rules = "composer 1"
 
 // Rewrite changes packages.json, and learns from it and from documents, which
 // pass as they are.
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-		if classify(req.Key.Path) != document {
+		switch {
+		case classify(req.Key.Path) != document:
 			return next.Get(ctx, req)
-		}
-		var from *url.URL
-		get := exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-			resp, err := next.Get(ctx, req)
-			if err == nil && resp.Entry.Status == http.StatusOK {
-				from, _ = url.Parse(resp.Entry.Mirror + req.Target)
-				h.learn(next, req, resp)
+		case req.Key.Path == rootPath:
+			// Links have no host: the one that a client wrote down stays right when
+			// public-url changes.
+			mount := ""
+			if u, err := url.Parse(req.Client.Base); err == nil {
+				mount = u.EscapedPath()
 			}
-			return resp, err
-		})
-		if req.Key.Path != rootPath {
-			return get(ctx, req)
+			return h.hub.Copied(ctx, next, req, hub.Index{Rules: rules, Base: mount, Links: h.links, Prefix: distPrefix, Copy: h.copyRoot})
 		}
-		// Links have no host: the one that a client wrote down stays right when
-		// public-url changes.
-		mount := ""
-		if u, err := url.Parse(req.Client.Base); err == nil {
-			mount = u.EscapedPath()
+		resp, err := next.Get(ctx, req)
+		prefix := distPrefix
+		if req.Package != "" {
+			prefix += strings.ToLower(req.Package) + "/"
 		}
-		return h.hub.Edited(ctx, get, req, rules+mount, func(dst io.Writer, src io.Reader) error {
-			return h.edit(dst, src, mount, from)
-		})
+		h.hub.Learn(next, req, resp, prefix, facts)
+		return resp, err
 	})
 }
 
-// edit copies packages.json, its links as links to the hub below mount where it
-// has what they lead to.
-func (h *Hub) edit(dst io.Writer, src io.Reader, mount string, from *url.URL) error {
-	lead := func(value []byte) ([]byte, error) {
-		link, ok := hub.JSONString(value)
-		if !ok {
-			return value, nil
-		}
-		if path, ok := h.mapTemplate(link, from); ok {
-			return hub.AppendJSONString(nil, mount+path), nil
-		}
-		return value, nil
-	}
-	fixed := func(text []byte) func([]byte) ([]byte, error) {
-		return func([]byte) ([]byte, error) { return text, nil }
-	}
-	dists := hub.AppendJSONString(nil, mount+distPrefix+"%package%/%version%/%reference%.%type%")
-	changes := hub.JSONRules{
-		"mirrors/*/dist-url": fixed(dists), "mirrors/*/preferred": fixed([]byte("true")),
-		"notify": fixed([]byte("null")), "notify-batch": fixed([]byte("null")),
-	}
+// copyRoot copies packages.json, its links as links to the hub where it has what they
+// lead to, and tells what it says of packages itself.
+func (h *Hub) copyRoot(dst io.Writer, src io.Reader, c *hub.Copy) error {
+	lead := hub.JSONChange(func(link string) (string, bool) {
+		path, ok := h.mapTemplate(link, c.From)
+		return c.Base + path, ok
+	})
+	dists := hub.AppendJSONString(nil, c.Base+distPrefix+"%package%/%version%/%reference%.%type%")
+	changes := versionRules(tell(c.Tell))
+	changes["mirrors/*/dist-url"], changes["mirrors/*/preferred"] = hub.JSONSet(dists), hub.JSONSet([]byte("true"))
+	changes["notify"], changes["notify-batch"] = hub.JSONSet([]byte("null")), hub.JSONSet([]byte("null"))
 	for _, name := range [...]string{
 		"metadata-url", "providers-url", "providers-lazy-url", "providers-api", "list", "search", "security-advisories/api-url",
 	} {
@@ -80,8 +64,8 @@ func (h *Hub) edit(dst io.Writer, src io.Reader, mount string, from *url.URL) er
 	}
 	// A mirror before all members: one that the repository has itself comes later,
 	// and so counts instead; it was changed to be the same.
-	head := &replacing{dst: dst, text: append(append([]byte(`{"mirrors":[{"dist-url":`), dists...), `,"preferred":true}],`...)}
-	return hub.CopyJSON(head, io.MultiReader(strings.NewReader("{"), in), changes)
+	head := `{"mirrors":[{"dist-url":` + string(dists) + `,"preferred":true}],`
+	return hub.CopyJSON(dst, io.MultiReader(strings.NewReader(head), in), changes)
 }
 
 // opens reads up to the first member of an object that has one.
@@ -92,7 +76,7 @@ func opens(in *bufio.Reader) error {
 	for open := false; ; {
 		switch ch, err := in.ReadByte(); {
 		case err != nil:
-			return fmt.Errorf("packages.json: %w", noEOF(err))
+			return fmt.Errorf("packages.json: %w", err)
 		case ch == ' ' || ch == '\t' || ch == '\n' || ch == '\r':
 		case ch == '{' && !open:
 			open = true
@@ -102,32 +86,6 @@ func opens(in *bufio.Reader) error {
 			return errors.New("packages.json is no object with members")
 		}
 	}
-}
-
-func noEOF(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// replacing writes text in place of the first byte.
-type replacing struct {
-	dst  io.Writer
-	text []byte // nil: it was written
-}
-
-func (r *replacing) Write(p []byte) (int, error) {
-	if r.text == nil || len(p) == 0 {
-		return r.dst.Write(p)
-	}
-	_, err := r.dst.Write(r.text)
-	if err != nil {
-		return 0, err
-	}
-	r.text = nil
-	n, err := r.dst.Write(p[1:])
-	return n + 1, err
 }
 
 // The placeholders of templates, whose percent signs no URL may have, and what

@@ -9,6 +9,7 @@ import (
 	"regexp"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
 // ownTag is an entity tag that is an MD5, as those of the repositories that Bundler
@@ -29,8 +30,8 @@ func (h *Hub) tagged(ctx context.Context, next exchange.Source, req *exchange.Re
 	if m := ownTag.FindStringSubmatch(resp.Entry.Header.Get("Etag")); m != nil {
 		return resp, exchange.Digest("md5:" + m[1]), nil
 	}
-	if sum := h.sumOf(resp.Entry.Digest); sum != "" {
-		return withTag(resp, sum), sum, nil
+	if sum, ok := h.md5.Get(resp.Entry.Digest); ok {
+		return hub.WithTag(resp, sum), sum, nil
 	}
 	if req.Head { // the head does not tell
 		resp.Body.Close()
@@ -47,43 +48,13 @@ func (h *Hub) tagged(ctx context.Context, next exchange.Source, req *exchange.Re
 		return nil, "", &exchange.Error{Status: http.StatusBadGateway, Message: "the index was cut short", Err: err}
 	}
 	read, sum := resp.Entry, exchange.NewDigest("md5", own.Sum(nil))
-	h.remember(exchange.NewDigest("sha256", better.Sum(nil)), sum)
+	h.md5.Put(exchange.NewDigest("sha256", better.Sum(nil)), sum)
 	if resp, err = next.Get(ctx, req); err != nil || resp.Entry.Status != http.StatusOK {
 		return resp, "", err
 	}
 	// A transfer that is just ending may be shared once more; its entry has no digest yet.
 	if e := resp.Entry; e.Digest != "" || !e.Received.Equal(read.Received) || e.Mirror != read.Mirror {
-		sum = h.sumOf(e.Digest)
+		sum, _ = h.md5.Get(e.Digest)
 	}
-	return withTag(resp, sum), sum, nil
-}
-
-// withTag is resp with an ETag that is sum, or with none.
-func withTag(resp *exchange.Response, sum exchange.Digest) *exchange.Response {
-	own, e := *resp, *resp.Entry
-	if e.Header = e.Header.Clone(); e.Header == nil {
-		e.Header = http.Header{}
-	}
-	e.Header.Del("Etag")
-	if sum != "" {
-		e.Header.Set("Etag", `"`+sum.Hex()+`"`)
-	}
-	own.Entry = &e
-	return &own
-}
-
-// sumOf is the MD5 of content with this digest; "" if that is not remembered.
-func (h *Hub) sumOf(digest exchange.Digest) exchange.Digest {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.md5[digest]
-}
-
-func (h *Hub) remember(digest, sum exchange.Digest) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.md5) >= maxSums {
-		clear(h.md5)
-	}
-	h.md5[digest] = sum
+	return hub.WithTag(resp, sum), sum, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -18,60 +17,29 @@ const (
 	maxHeader = 4 << 10 // of versions, which has its date
 )
 
-// Gate refuses a list of versions that is older than one seen before: a mirror
-// behind the others has it. What was seen is forgotten at a restart.
+// Gate refuses a list of versions that is older than one seen before.
 func (h *Hub) Gate(next, _ exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		if req.Key.Path != versionsPath || req.Head {
 			return next.Get(ctx, req)
 		}
-		return h.hub.Judged(ctx, next, req, func(resp *exchange.Response) (io.ReadCloser, error) {
-			in := bufio.NewReaderSize(resp.Body, maxHeader)
-			head, err := in.Peek(maxHeader)
-			if err == io.EOF {
-				err = nil
-			}
-			if err == nil {
-				err = h.advance(createdAt(head))
-			}
-			if err != nil {
-				resp.Body.Close()
-				return nil, err
-			}
-			return struct {
-				io.Reader
-				io.Closer
-			}{in, resp.Body}, nil
-		})
+		return h.hub.Judged(ctx, next, req, hub.Beginning(maxHeader, func(head []byte) error {
+			return h.newest.Check(versionsPath, createdAt(head))
+		}))
 	})
 }
 
-// createdAt is the date in the header of versions, RFC 3339 in UTC; "" if it has none.
-func createdAt(head []byte) string {
+// createdAt is the date in the header of versions, RFC 3339; zero if it has none.
+func createdAt(head []byte) time.Time {
 	head, _, found := bytes.Cut(head, []byte("---\n"))
 	for line := range bytes.Lines(head) {
 		if value, ok := bytes.CutPrefix(line, []byte("created_at:")); ok && found {
 			if t, err := time.Parse(time.RFC3339, string(bytes.TrimSpace(value))); err == nil {
-				return t.UTC().Format(time.RFC3339)
+				return t
 			}
 		}
 	}
-	return ""
-}
-
-// advance is an error if versions of this date are older than was seen; "" has no
-// date, and one in the future would shut out all that is to come.
-func (h *Hub) advance(created string) error {
-	if created == "" || created > h.now().Add(24*time.Hour).UTC().Format(time.RFC3339) {
-		return nil
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if created < h.created {
-		return fmt.Errorf("versions of %s, after those of %s", created, h.created)
-	}
-	h.created = created
-	return nil
+	return time.Time{}
 }
 
 // records calls f with the lines of a file of the compact index, which begin
@@ -93,7 +61,7 @@ func records(r io.Reader, f func(first, rest string)) error {
 }
 
 // readVersions teaches the MD5 of each gem's info; the last line of a gem holds.
-func readVersions(r io.Reader, teach func(path string, f exchange.Fact)) error {
+func readVersions(r io.Reader, teach hub.Teach) error {
 	return records(r, func(name, rest string) {
 		digest, err := exchange.ParseDigest("md5:" + rest[strings.LastIndexByte(rest, ' ')+1:])
 		if err == nil && gemName.MatchString(name) {
@@ -104,8 +72,8 @@ func readVersions(r io.Reader, teach func(path string, f exchange.Fact)) error {
 
 // infoOf reads the info of a gem: VERSION[-PLATFORM] DEPENDENCIES|REQUIREMENTS, of
 // which checksum is one.
-func infoOf(name string) func(r io.Reader, teach func(path string, f exchange.Fact)) error {
-	return func(r io.Reader, teach func(path string, f exchange.Fact)) error {
+func infoOf(name string) func(r io.Reader, teach hub.Teach) error {
+	return func(r io.Reader, teach hub.Teach) error {
 		return records(r, func(version, rest string) {
 			_, requirements, _ := strings.Cut(rest, "|")
 			for item := range strings.SplitSeq(requirements, ",") {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -16,16 +15,10 @@ var _ hub.Indexer = (*Hub)(nil)
 // Index is the gem's info. Infos are not merged, since versions has the MD5 of each as
 // one member has it.
 func (h *Hub) Index(req *exchange.Request) *exchange.Request {
-	p := infoPrefix + req.Package
-	switch {
-	case !gemName.MatchString(req.Package):
+	if !gemName.MatchString(req.Package) {
 		return nil
-	case p == req.Key.Path:
-		return req
 	}
-	index := h.hub.Request(p, p, freshness.Mutable, ttl)
-	index.Package, index.Client = req.Package, req.Client
-	return index
+	return hub.IndexAt(h, req, infoPrefix+req.Package)
 }
 
 // fileName is NAME-VERSION[-PLATFORM].

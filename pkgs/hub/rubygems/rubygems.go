@@ -18,31 +18,24 @@ package rubygems
 
 import (
 	"context"
-	"fmt"
-	"io/fs"
 	"net/http"
 	"regexp"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // A Hub is one repository. It is safe for concurrent use.
 type Hub struct {
 	hub    hub.Options
-	ledger *ledger.Ledger
-	now    func() time.Time
-
-	mu      sync.Mutex
-	md5     map[exchange.Digest]exchange.Digest // guarded by mu; of content that was read for it, by its digest
-	created string                              // guarded by mu; created_at of versions, the latest seen
-	known   time.Time                           // guarded by mu; when upstream was last asked for versions
-	asked   map[string]time.Time                // guarded by mu; when an info was validated for being another one, by path
+	newest *hub.Newest                                   // of versions
+	known  atomic.Int64                                  // when upstream was last asked for versions, in Unix nanoseconds
+	md5    *hub.Recent[exchange.Digest, exchange.Digest] // of content that was read for it, by its digest
+	asked  *hub.Recent[string, time.Time]                // when an info was validated for being another one, by path
 }
 
 var (
@@ -50,12 +43,14 @@ var (
 	_ hub.Gatekeeper = (*Hub)(nil)
 )
 
-// New makes a hub. l may be nil.
-func New(o hub.Options, l *ledger.Ledger) *Hub {
-	h := &Hub{hub: o, ledger: l, now: o.Now, md5: map[exchange.Digest]exchange.Digest{}, asked: map[string]time.Time{}}
-	if h.now == nil {
-		h.now = time.Now
+// New makes a hub.
+func New(o hub.Options) *Hub {
+	h := &Hub{
+		hub:   o,
+		md5:   hub.NewRecent[exchange.Digest, exchange.Digest](maxSums),
+		asked: hub.NewRecent[string, time.Time](maxAsked),
 	}
+	h.newest = hub.NewNewest(&h.hub)
 	return h
 }
 
@@ -80,35 +75,33 @@ var (
 // Parse knows the files of both indexes, gems, and what is below /api/, which
 // passes through. The query counts there alone.
 func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
-	p, target, err := hub.Path(r.URL)
+	asked, err := h.hub.Asked(r)
 	if err != nil {
 		return nil, err
 	}
-	name, isInfo := strings.CutPrefix(p, infoPrefix)
+	var kind hub.Kind
+	var name, version string
+	p := asked.Path
+	info, isInfo := strings.CutPrefix(p, infoPrefix)
 	switch {
 	case p == versionsPath, p == namesPath:
-		return h.hub.Request(p, target, freshness.Mutable, versionsTTL), nil
-	case isInfo && gemName.MatchString(name):
-		req := h.hub.Request(p, target, freshness.Mutable, ttl)
-		req.Package = name
-		return req, nil
+		kind.TTL = versionsTTL
+	case isInfo && gemName.MatchString(info):
+		kind.TTL, name = ttl, info
 	case gemFile.MatchString(p), gemSpec.MatchString(p):
-		req := h.hub.Request(p, target, freshness.Immutable, 0)
-		req.Package, req.Version = h.gemOf(p)
-		return req, nil
+		kind.Class = freshness.Immutable
+		name, version = h.gemOf(p)
 	case specs.MatchString(p):
-		return h.hub.Request(p, target, freshness.Mutable, ttl), nil
+		kind.TTL = ttl
 	case strings.HasPrefix(p, apiPrefix) && !strings.HasSuffix(p, "/"):
-		req := h.hub.Request(p, target, freshness.Passthrough, 0)
-		req.Policy.Class = freshness.Passthrough
-		req.Package = h.sought(p, r.URL.RawQuery)
-		if r.URL.RawQuery != "" {
-			q := "?" + hub.Query(r.URL.RawQuery)
-			req.Key.Path, req.Target = req.Key.Path+q, req.Target+q
-		}
-		return req, nil
+		kind.Class, kind.Query = freshness.Passthrough, true
+		name = h.sought(p, asked.Query)
+	default:
+		return nil, hub.NoPath(p)
 	}
-	return nil, fmt.Errorf("%s is no path of a gem repository: %w", p, fs.ErrNotExist)
+	req := asked.Request(kind)
+	req.Package, req.Version = name, version
+	return req, nil
 }
 
 // Rewrite gives the files of the compact index the ETag that Bundler wants, and
@@ -120,8 +113,8 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		case path == versionsPath:
 			resp, sum, err := h.tagged(ctx, next, req)
 			if sum != "" && !resp.NoStore && !req.Head {
-				h.knows(resp.Entry.Received)
-				h.ledger.Learn(next, req, resp.Entry, infoPrefix, readVersions)
+				h.known.Store(resp.Entry.Received.UnixNano())
+				h.hub.Learn(next, req, resp, infoPrefix, readVersions)
 			}
 			return resp, err
 		case path == namesPath:
@@ -129,9 +122,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			return resp, err
 		case strings.HasPrefix(path, infoPrefix):
 			resp, err := h.info(ctx, next, req)
-			if err == nil && resp.Entry.Status == http.StatusOK && !resp.NoStore && !req.Head {
-				h.ledger.Learn(next, req, resp.Entry, gemPrefix+req.Package+"-", infoOf(req.Package))
-			}
+			h.hub.Learn(next, req, resp, gemPrefix+req.Package+"-", infoOf(req.Package))
 			return resp, err
 		}
 		return next.Get(ctx, req)
@@ -141,7 +132,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 // info is the info of a gem. As long as what versions says is known to be true, it
 // is fresh if it is what that says, and validated if not.
 func (h *Hub) info(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	fact, ok := h.ledger.Lookup(ctx, req.Key)
+	fact, ok := h.hub.Ledger.Lookup(ctx, req.Key)
 	if !ok || !h.current() {
 		resp, _, err := h.tagged(ctx, next, req)
 		return resp, err
@@ -159,18 +150,9 @@ func (h *Hub) info(ctx context.Context, next exchange.Source, req *exchange.Requ
 	return resp, err
 }
 
-// knows remembers when upstream was asked for versions.
-func (h *Hub) knows(received time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.known = received
-}
-
 // current says whether what versions said was true a moment ago.
 func (h *Hub) current() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.now().Sub(h.known) < ttl
+	return h.hub.Time().Sub(time.Unix(0, h.known.Load())) < ttl
 }
 
 // maxAsked is how many infos that did not fit are remembered.
@@ -178,16 +160,11 @@ const maxAsked = 10_000
 
 // again says whether an info may be validated since it is another one than versions
 // says: once a minute, as mirrors may be between the two.
-func (h *Hub) again(path string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := h.now()
-	if now.Sub(h.asked[path]) < versionsTTL {
-		return false
-	}
-	if len(h.asked) >= maxAsked {
-		clear(h.asked)
-	}
-	h.asked[path] = now
-	return true
+func (h *Hub) again(path string) (ok bool) {
+	now := h.hub.Time()
+	h.asked.Update(path, func(last time.Time, _ bool) (time.Time, bool) {
+		ok = now.Sub(last) >= versionsTTL
+		return now, ok
+	})
+	return ok
 }

@@ -25,7 +25,7 @@ import (
 )
 
 func newHub(l *ledger.Ledger) *Hub {
-	return New(hub.Options{Name: "gems", Mirrors: make([]*url.URL, 2)}, l)
+	return New(hub.Options{Name: "gems", Mirrors: make([]*url.URL, 2), Ledger: l})
 }
 
 func TestSuite(t *testing.T) {
@@ -166,7 +166,7 @@ func TestInfo(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Close()
 	now := time.Now()
-	h := New(hub.Options{Name: "gems", Now: func() time.Time { return now }}, l)
+	h := New(hub.Options{Name: "gems", Ledger: l, Now: func() time.Time { return now }})
 	info := "---\n1.0 |checksum:" + strings.Repeat("0a", 32) + ",ruby:>= 2\n1.0-java a:>= 1&< 2,b:>= 0|ruby:>= 2,checksum:" + strings.Repeat("0b", 32) + "\n2.0 |checksum:short\n"
 	o := &origin{text: map[string]string{"/info/a": info, "/versions": "created_at: 2026-01-01T00:00:00Z\n---\na 1.0 " + strings.Repeat("00", 16) + "\nb 1.0 x\na 1.1 " + sumOf(info) + "\n"}}
 	ask(t, h, o, "/info/a", false)
@@ -202,7 +202,7 @@ func TestInfo(t *testing.T) {
 func TestGate(t *testing.T) {
 	now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	h := newHub(nil)
-	h.now = func() time.Time { return now }
+	h.hub.Now = func() time.Time { return now }
 	var texts []string
 	var avoided []int
 	gate := h.Gate(exchange.SourceFunc(func(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
