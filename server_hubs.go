@@ -99,16 +99,16 @@ func newCargo(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return cargo.New(o), nil
 }
 
-func newPub(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
-	return pub.New(o, l), nil
+func newPub(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return pub.New(o), nil
 }
 
-func newTerraform(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
-	return terraform.New(o, l, terraform.Options{Hosts: c.Hosts}), nil
+func newTerraform(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return terraform.New(o, terraform.Options{Hosts: c.Hosts}), nil
 }
 
-func newHex(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
-	return hex.New(o, l), nil
+func newHex(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return hex.New(o), nil
 }
 
 func newMaven(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {

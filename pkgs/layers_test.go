@@ -81,6 +81,7 @@ var thirdParty = map[string]struct{ importer, why string }{
 	"golang.org/x/sys":                    {"pkgs/store/disk", "extended attributes, statfs and locks"},
 	"golang.org/x/mod":                    {"pkgs/hub/gomod", "module paths, checksum databases and h1 hashes"},
 	"golang.org/x/time":                   {"pkgs/upstream", "buckets of bytes a second"},
+	"google.golang.org/protobuf":          {"pkgs/hub/hex", "the wire format of the registry's messages"},
 	"github.com/stretchr/testify":         {"", "assertions, in every test and in the suites for tests"},
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 func newHub() *Hub {
-	return New(hub.Options{Name: "hex", Mirrors: []*url.URL{{Scheme: "https", Host: "a.example.org"}, {Scheme: "https", Host: "b.example.org"}}}, nil)
+	return New(hub.Options{Name: "hex", Mirrors: []*url.URL{{Scheme: "https", Host: "a.example.org"}, {Scheme: "https", Host: "b.example.org"}}})
 }
 
 func TestSuite(t *testing.T) {
@@ -108,6 +108,16 @@ var (
 	payload = release("1.0.0", sum) + release("1.1.0-rc.1+b", sum) + release("0.1.0", "") + release("0.2.0", "short") + field(2, "demo") + field(3, "hexpm")
 )
 
+// readPacked reads the resource of demo as it comes.
+func readPacked(content []byte, teach func(version string, d exchange.Digest)) error {
+	plain, err := hub.Unpack(bytes.NewReader(content))
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	return readPackage(plain, "demo", teach)
+}
+
 func TestReadPackage(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -129,7 +139,7 @@ func TestReadPackage(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := map[string]exchange.Digest{}
-			err := readPackage(bytes.NewReader(test.content), "demo", func(version string, d exchange.Digest) { got[version] = d })
+			err := readPacked(test.content, func(version string, d exchange.Digest) { got[version] = d })
 			if test.fails {
 				require.Error(t, err)
 				assert.Empty(t, got, "nothing is taught")
@@ -209,7 +219,7 @@ func FuzzReadPackage(f *testing.F) {
 	f.Add(pack(payload))
 	f.Add([]byte("\x0a\x00"))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		_ = readPackage(bytes.NewReader(content), "demo", func(version string, d exchange.Digest) {
+		_ = readPacked(content, func(version string, d exchange.Digest) {
 			_, err := exchange.ParseDigest(string(d))
 			assert.NoError(t, err)
 			assert.LessOrEqual(t, len(version), maxText)

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -12,15 +11,12 @@ var _ hub.Indexer = (*Hub)(nil)
 
 // Index is the resource of the package. Nothing is merged: resources are signed.
 func (h *Hub) Index(req *exchange.Request) *exchange.Request {
-	k, repo, name, _ := classify(req.Key.Path)
+	p := classify(req.Key.Path)
 	switch {
-	case name == "" || strings.HasPrefix(req.Key.Path, "/installs/"): // a tool is no package
+	case p.name == "" || strings.HasPrefix(req.Key.Path, "/installs/"): // a tool is no package
 		return nil
-	case k == resource:
+	case p.kind == resource:
 		return req
 	}
-	p := repo + "/packages/" + name
-	index := h.hub.Request(p, p, freshness.Mutable, ttl)
-	index.Package, index.Client = req.Package, req.Client
-	return index
+	return hub.IndexAt(h, req, p.repo+"/packages/"+p.name)
 }

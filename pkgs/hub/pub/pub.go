@@ -15,25 +15,20 @@ package pub
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // A Hub is one repository. It is safe for concurrent use.
 type Hub struct {
-	hub    hub.Options
-	links  *hub.Links
-	ledger *ledger.Ledger
+	hub   hub.Options
+	links *hub.Links
 }
 
 var (
@@ -41,14 +36,12 @@ var (
 	_ hub.Refuser = (*Hub)(nil)
 )
 
-// New makes a hub. A nil ledger is not taught.
-func New(o hub.Options, l *ledger.Ledger) *Hub {
-	return &Hub{hub: o, links: o.Links(), ledger: l}
-}
+// New makes a hub.
+func New(o hub.Options) *Hub { return &Hub{hub: o, links: o.Links()} }
 
 const (
 	ttl       = 5 * time.Minute // of what changes
-	rules     = "pub 1 "        // version of the rewriter
+	rules     = "pub 1"         // version of the rewriter
 	mediaType = "application/vnd.pub.v2+json"
 	apiPrefix = "/api/packages/"
 )
@@ -65,47 +58,34 @@ const (
 	upload // refused
 )
 
-// Parse knows the paths of a repository. The query counts for archives, where it is
-// what a link has, and for searches.
+// kinds is how paths of each kind are treated. The query of an archive is what a link
+// to it has.
+var kinds = [...]hub.Kind{
+	listing:  {TTL: ttl, Accept: mediaType},
+	document: {TTL: ttl, Accept: mediaType},
+	archive:  {Class: freshness.Immutable, Query: true},
+	search:   {Class: freshness.Passthrough, Query: true, Accept: mediaType},
+}
+
+// Parse knows the paths of a repository, and any of a second host.
 func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
-	path, target, err := hub.Path(r.URL)
+	asked, err := h.hub.Asked(r)
 	if err != nil {
 		return nil, err
 	}
-	k, name, version := classify(path)
-	name = h.about(k, path, name, r.URL.RawQuery)
-	if req, ok := h.hub.File(path, target, r.URL.RawQuery); ok {
-		if k == archive {
-			req.Package, req.Version = name, version
-		}
-		return req, nil
+	k, name, version := classify(asked.Path)
+	name = h.about(k, asked.Path, name, asked.Query)
+	if asked.Origin != "" {
+		k = archive
 	}
-	if strings.HasPrefix(path, hub.FilePrefix) {
-		k = unknown
-	}
-	class, query := freshness.Mutable, ""
 	switch k {
 	case unknown:
-		return nil, fmt.Errorf("%s is no path of a repository: %w", path, fs.ErrNotExist)
+		return nil, hub.NoPath(asked.Path)
 	case upload:
 		return nil, &exchange.Error{Status: http.StatusMethodNotAllowed, Message: "this repository is a cache: publish at the repository behind it"}
-	case archive:
-		class, query = freshness.Immutable, r.URL.RawQuery
-	case search:
-		class, query = freshness.Passthrough, r.URL.RawQuery
 	}
-	req := h.hub.Request(path, target, class, ttl)
+	req := asked.Request(kinds[k])
 	req.Package, req.Version = name, version
-	if k == search {
-		req.Policy.Class = freshness.Passthrough // whatever a policy says
-	}
-	if query != "" {
-		query = "?" + hub.Query(query)
-		req.Key.Path, req.Target = path+query, target+query
-	}
-	if k != archive {
-		req.Header = http.Header{"Accept": {mediaType}}
-	}
 	return req, nil
 }
 
@@ -131,26 +111,18 @@ func classify(path string) (k kind, name, version string) {
 		return search, "", ""
 	}
 	base, ok := strings.CutSuffix(path, ".tar.gz")
-	dir, base, found := cutLast(base)
-	if !ok || !found || base == "" {
+	dir, base := hub.CutLast(base)
+	if !ok || base == "" {
 		return unknown, "", ""
 	}
 	// /packages/NAME/versions/VERSION.tar.gz, /api/archives/NAME-VERSION.tar.gz, or
 	// wherever else a listing says.
 	if rest, ok := strings.CutSuffix(dir, "/versions"); ok {
-		_, name, _ = cutLast(rest)
+		_, name = hub.CutLast(rest)
 		return archive, name, base
 	}
 	name, version, _ = strings.Cut(base, "-")
 	return archive, name, version
-}
-
-func cutLast(path string) (dir, base string, found bool) {
-	i := strings.LastIndexByte(path, '/')
-	if i < 0 {
-		return "", path, false
-	}
-	return path[:i], path[i+1:], true
 }
 
 // Rewrite leads the archives of listings to this hub, by absolute links, since
@@ -158,101 +130,58 @@ func cutLast(path string) (dir, base string, found bool) {
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		if k, _, _ := classify(req.Key.Path); k != listing {
-			if _, listed := h.ledger.Known(req.Key); listed { // to come, if it is not there (PROTOCOLS 0.13)
-				req = req.Clone()
-				req.Policy.Negative = 0
-			}
 			return next.Get(ctx, req)
 		}
-		index := exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-			resp, err := next.Get(ctx, req)
-			if err == nil && resp.Entry.Status == http.StatusOK && !resp.NoStore {
-				h.ledger.Learn(next, req, resp.Entry, "/", h.learn)
-			}
-			return resp, err
-		})
-		base := req.Client.Base
-		return h.hub.Edited(ctx, index, req, rules+base, func(dst io.Writer, src io.Reader) error {
-			return h.copy(dst, src, base, nil)
-		})
+		return h.hub.Copied(ctx, next, req, hub.Index{Rules: rules, Base: req.Client.Base, Links: h.links, Prefix: "/", Copy: h.copy})
 	})
 }
 
-// A teacher hears what a listing says of a path.
-type teacher = func(path string, f exchange.Fact)
-
-// learn reads a listing, which may be packed.
-func (h *Hub) learn(r io.Reader, teach func(string, exchange.Fact)) error {
-	plain, err := hub.Unpack(r)
-	if err != nil {
-		return err
-	}
-	defer plain.Close()
-	return h.copy(io.Discard, plain, "", teach)
-}
-
-// copy copies a listing, its archives as links below base, and teaches what it says
-// of them; teach may be nil.
-func (h *Hub) copy(dst io.Writer, src io.Reader, base string, teach teacher) error {
+// copy copies a listing, its archives as links to the hub, and tells what it says of
+// them.
+func (h *Hub) copy(dst io.Writer, src io.Reader, c *hub.Copy) error {
 	// Of one version: the key of its archive, where that is the hub's, and the digest.
-	var key string
-	var digest exchange.Digest
-	link := func(value []byte) ([]byte, error) {
-		s, ok := hub.JSONString(value)
+	var key, sum string
+	link := hub.JSONChange(func(link string) (string, bool) {
+		path, ok := c.Map(link)
 		if !ok {
-			return value, nil
+			return "", false // elsewhere, where it is not ours to fetch
 		}
-		path, ok := h.links.Map(s, nil)
+		req, ok := hub.Follow(h, path)
 		if !ok {
-			return value, nil // elsewhere, where it is not ours to fetch
+			return "", false
 		}
-		u, err := url.Parse(path)
-		if err != nil {
-			return value, nil
-		}
-		req, err := h.Parse(&http.Request{URL: u})
-		if err != nil {
-			return value, nil
-		}
-		if k, _, _ := classify(u.EscapedPath()); k != archive && req.Origin == "" {
-			return value, nil
+		bare, _, _ := strings.Cut(req.Key.Path, "?")
+		if k, _, _ := classify(bare); k != archive && req.Origin == "" {
+			return "", false
 		}
 		key = req.Key.Path
-		return hub.AppendJSONString(nil, base+path), nil
-	}
-	sum := func(value []byte) ([]byte, error) {
-		s, _ := hub.JSONString(value)
-		digest, _ = exchange.ParseDigest("sha256:" + strings.ToLower(s))
-		return value, nil
-	}
-	end := func([]byte) ([]byte, error) {
-		if key != "" && digest != "" && teach != nil {
-			teach(key, exchange.Fact{Digest: digest})
-		}
-		key, digest = "", ""
-		return nil, nil
-	}
-	err := hub.CopyJSON(dst, src, hub.JSONRules{
-		"archive_url": link, "archive_sha256": sum,
-		"latest/archive_url": link, "latest/archive_sha256": sum, "latest/": end,
-		"versions/*/archive_url": link, "versions/*/archive_sha256": sum, "versions/*/": end,
+		return c.Base + path, true
 	})
-	if err == nil {
-		_, err = end(nil) // of the listing of one version
+	end := func() error {
+		if digest, err := exchange.ParseDigest("sha256:" + strings.ToLower(sum)); err == nil && key != "" {
+			c.Tell(key, exchange.Fact{Digest: digest})
+		}
+		key, sum = "", ""
+		return nil
 	}
-	return err
+	all := hub.JSONRules{}
+	for _, version := range [...]string{"", "latest/", "versions/*/"} {
+		all[version+"archive_url"], all[version+"archive_sha256"] = link, hub.JSONInto(&sum)
+		if version != "" {
+			all[version] = hub.JSONEnd(end)
+		}
+	}
+	if err := hub.CopyJSON(dst, src, all); err != nil {
+		return err
+	}
+	return end() // of the listing of one version
 }
 
 // Refusal is what dart shows.
 func (h *Hub) Refusal(status int, message string) (contentType string, body []byte) {
-	var refusal struct {
-		Error struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		} `json:"error"`
-	}
-	refusal.Error.Code = strings.ReplaceAll(http.StatusText(status), " ", "")
-	refusal.Error.Message = message
-	body, _ = json.Marshal(refusal) // of strings there is no error
+	body, _ = json.Marshal(map[string]any{"error": map[string]string{ // of strings there is no error
+		"code":    strings.ReplaceAll(http.StatusText(status), " ", ""),
+		"message": message,
+	}})
 	return mediaType, append(body, '\n')
 }

@@ -22,7 +22,7 @@ func newHub() *Hub {
 		Name:    "pub",
 		Mirrors: []*url.URL{{Scheme: "https", Host: "mirror.example.org", Path: "/dart-pub"}},
 		Files:   map[string]*url.URL{"cdn": {Scheme: "https", Host: "cdn.example.org", Path: "/packages/"}},
-	}, nil)
+	})
 }
 
 func parse(h *Hub, target string) (*exchange.Request, error) {
@@ -100,7 +100,8 @@ func TestCopy(t *testing.T) {
 	).Replace(text)
 	var b strings.Builder
 	taught := map[string]exchange.Digest{}
-	require.NoError(t, newHub().copy(&b, strings.NewReader(text), "http://proxy/pub", func(path string, f exchange.Fact) { taught[path] = f.Digest }))
+	h, teach := newHub(), func(path string, f exchange.Fact) { taught[path] = f.Digest }
+	require.NoError(t, h.copy(&b, strings.NewReader(text), hub.NewCopy(h.links, "http://proxy/pub", nil, teach)))
 	got := strings.ReplaceAll(b.String(), `sig=a&b`, `sig=a\u0026b`) // either is the same text
 	assert.Equal(t, want, got)
 	assert.Equal(t, map[string]exchange.Digest{
@@ -109,11 +110,11 @@ func TestCopy(t *testing.T) {
 
 	// One version by itself.
 	clear(taught)
-	require.NoError(t, newHub().learn(strings.NewReader(`{"archive_url":"`+own+`","archive_sha256":"`+sum+`"}`), func(path string, f exchange.Fact) { taught[path] = f.Digest }))
+	require.NoError(t, h.copy(io.Discard, strings.NewReader(`{"archive_url":"`+own+`","archive_sha256":"`+sum+`"}`), hub.NewCopy(h.links, "", nil, teach)))
 	assert.Len(t, taught, 1)
 
 	for _, bad := range []string{"", "<html>", `{"versions":[{"archive_url":"`, text + "}", text[:len(text)-1]} {
-		assert.Error(t, newHub().copy(io.Discard, strings.NewReader(bad), "", nil), bad)
+		assert.Error(t, h.copy(io.Discard, strings.NewReader(bad), hub.NewCopy(h.links, "", nil, nil)), bad)
 	}
 }
 
@@ -129,12 +130,12 @@ func FuzzCopy(f *testing.F) {
 	h := newHub()
 	f.Fuzz(func(t *testing.T, text string) {
 		var b strings.Builder
-		err := h.copy(&b, strings.NewReader(text), "http://proxy/pub", func(path string, fact exchange.Fact) {
+		err := h.copy(&b, strings.NewReader(text), hub.NewCopy(h.links, "http://proxy/pub", nil, func(path string, fact exchange.Fact) {
 			req, err := parse(h, path)
 			require.NoError(t, err)
 			assert.Equal(t, path, req.Key.Path)
 			assert.Len(t, fact.Digest.Hex(), 64)
-		})
+		}))
 		if err == nil && json.Valid([]byte(text)) {
 			assert.True(t, json.Valid([]byte(b.String())), b.String())
 		}

@@ -19,9 +19,9 @@ const ofPrefix = "/_p/"
 // rules is the version of the rewriter of a version's document.
 func (h *Hub) rules() string {
 	if h.hub.Members.Private() {
-		return "terraform 1 /_p"
+		return rules + " " + ofPrefix
 	}
-	return "terraform 1"
+	return rules
 }
 
 // of is the path of an archive of p that tells whose it is, if that counts.
@@ -35,25 +35,28 @@ func (h *Hub) of(p place, path string) string {
 }
 
 // parseOf is Parse of a path that of has made.
-func (h *Hub) parseOf(path, target, query string) (*exchange.Request, bool) {
+func (h *Hub) parseOf(asked hub.Asked) (*exchange.Request, bool) {
+	path := asked.Path
 	p, rest, ok := h.cutOf(path)
 	if !ok {
 		return nil, false
 	}
+	of, target := path[:len(path)-len(rest)], asked.Target
 	at := 0 // of rest in target, which has as many slashes
-	for range strings.Count(path[:len(path)-len(rest)], "/") + 1 {
+	for range strings.Count(of, "/") + 1 {
 		at += strings.IndexByte(target[at:], '/') + 1
 	}
 	target = target[at-1:]
-	req, second := h.hub.File(rest, target, query)
-	if !second {
+	req, ok := h.hub.File(rest, target, asked.Query)
+	if !ok {
 		if h.place(rest).kind != archive {
 			return nil, false
 		}
 		req = h.hub.Request(rest, target, freshness.Immutable, ttl)
 	}
-	req.Key.Path = path[:len(path)-len(rest)] + req.Key.Path
-	req.Package, req.Version = p.provider, archiveVersion(rest[strings.LastIndexByte(rest, '/')+1:])
+	req.Key.Path = of + req.Key.Path
+	_, file := hub.CutLast(rest)
+	req.Package, req.Version = p.provider, archiveVersion(file)
 	return req, true
 }
 
@@ -72,18 +75,10 @@ func (h *Hub) Index(req *exchange.Request) *exchange.Request {
 	path, _, _ := strings.Cut(req.Key.Path, "?")
 	p, _, ok := h.cutOf(path)
 	if !ok {
-		if p = h.place(path); p.provider == "" || strings.HasPrefix(path, hub.FilePrefix) {
-			return nil
-		}
+		p = h.place(path)
 	}
-	if p.kind == index {
-		return req
+	if p.provider == "" {
+		return nil
 	}
-	list, target := "/"+p.host+"/"+p.provider+"/index.json", ""
-	if target = list; h.registry() {
-		target = "/" + p.provider + "/versions"
-	}
-	index := h.hub.Request(list, target, freshness.Mutable, ttl)
-	index.Package, index.Client = p.provider, req.Client
-	return index
+	return hub.IndexAt(h, req, "/"+p.host+"/"+p.provider+"/index.json")
 }

@@ -37,7 +37,7 @@ func TestLeadPrivate(t *testing.T) {
 			var b strings.Builder
 			taught := ""
 			text := `{"archives":{"linux_amd64":{"hashes":["zh:` + sum + `"],"url":"` + test.link + `"}}}`
-			require.NoError(t, h.copyVersion(&b, strings.NewReader(text), from, demo, func(p string, _ exchange.Fact) { taught = p }))
+			require.NoError(t, h.copyVersion(&b, strings.NewReader(text), hub.NewCopy(h.links, "", from, func(p string, _ exchange.Fact) { taught = p }), demo))
 			assert.Contains(t, b.String(), `"url":"`+test.want+`"`)
 			path := "/" + strings.TrimPrefix(test.want, up)
 			if !strings.HasPrefix(test.want, up) {

@@ -35,38 +35,31 @@ func readVersions(src io.Reader, each func(version string, platforms []machine) 
 	var one machine
 	var all []machine
 	n, seen := 0, false
-	into := func(s *string) func([]byte) ([]byte, error) {
-		return func(value []byte) ([]byte, error) {
-			*s, _ = hub.JSONString(value)
-			return value, nil
-		}
-	}
 	err := hub.CopyJSON(io.Discard, src, hub.JSONRules{
-		"versions/*/version":          into(&name),
-		"versions/*/platforms/*/os":   into(&one.OS),
-		"versions/*/platforms/*/arch": into(&one.Arch),
-		"versions/*/platforms/*/": func([]byte) ([]byte, error) {
+		"versions/*/version":          hub.JSONInto(&name),
+		"versions/*/platforms/*/os":   hub.JSONInto(&one.OS),
+		"versions/*/platforms/*/arch": hub.JSONInto(&one.Arch),
+		"versions/*/platforms/*/": hub.JSONEnd(func() error {
 			if isName(one.OS) && isName(one.Arch) && len(all) < maxPlatforms {
 				all = append(all, one)
 			}
 			one = machine{}
-			return nil, nil
-		},
-		"versions/*/": func([]byte) ([]byte, error) {
+			return nil
+		}),
+		"versions/*/": hub.JSONEnd(func() (err error) {
 			if n++; n > maxVersions {
-				return nil, fmt.Errorf("more than %d versions", maxVersions)
+				return fmt.Errorf("more than %d versions", maxVersions)
 			}
-			var err error
 			if isVersion(name) {
 				err = each(name, all)
 			}
 			name, all = "", nil
-			return nil, err
-		},
-		"versions/": func([]byte) ([]byte, error) {
+			return err
+		}),
+		"versions/": hub.JSONEnd(func() error {
 			seen = true
-			return nil, nil
-		},
+			return nil
+		}),
 	})
 	if err == nil && !seen {
 		err = errors.New("no list of versions")
@@ -102,28 +95,20 @@ type offer struct {
 // is made anew for each client of what the cache has.
 func (h *Hub) version(ctx context.Context, next exchange.Source, req *exchange.Request, p place) (*exchange.Response, error) {
 	dir := "/" + p.host + "/" + p.provider + "/"
-	list, _, err := h.ask(ctx, next, req, dir+"index.json")
-	if err != nil {
-		return nil, err
-	}
-	defer list.Body.Close()
-	if list.Entry.Status != http.StatusOK {
-		return nil, refused(list, p)
-	}
 	platforms, found := []machine(nil), false
-	body, err := hub.Unpack(list.Body)
-	if err == nil {
-		defer body.Close()
-		err = readVersions(body, func(version string, all []machine) error {
+	list, err := h.consult(ctx, next, req, dir+"index.json", func(r io.Reader, _ *url.URL) error {
+		return readVersions(r, func(version string, all []machine) error {
 			if version == p.version {
 				platforms, found = all, true
 			}
 			return nil
 		})
-	}
+	})
 	switch {
 	case err != nil:
-		return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "the list of versions cannot be read", Err: err}
+		return nil, err
+	case list.Entry.Status != http.StatusOK:
+		return nil, refused(list, p)
 	case !found:
 		return nil, &exchange.Error{Status: http.StatusNotFound, Message: "no such version"}
 	}
@@ -152,23 +137,20 @@ func (h *Hub) version(ctx context.Context, next exchange.Source, req *exchange.R
 	return resp, nil
 }
 
-// ask asks for a path of this hub's for the sake of req. The answer is from there.
-func (h *Hub) ask(ctx context.Context, next exchange.Source, req *exchange.Request, path string) (resp *exchange.Response, from *url.URL, err error) {
-	ask, err := h.Parse(&http.Request{URL: &url.URL{Path: path}})
-	if err != nil {
-		return nil, nil, err
+// consult reads what is at a path of this hub's for the sake of req.
+func (h *Hub) consult(ctx context.Context, next exchange.Source, req *exchange.Request, path string, read func(r io.Reader, from *url.URL) error) (*exchange.Response, error) {
+	ask, ok := hub.Follow(h, path)
+	if !ok {
+		return nil, hub.NoPath(path)
 	}
 	ask.Client = req.Client
-	if resp, err = next.Get(ctx, ask); err == nil {
-		from, _ = url.Parse(resp.Entry.Mirror + ask.Target)
-	}
-	return resp, from, err
+	return hub.Consult(ctx, next, ask, read)
 }
 
 // refused is what a client hears where a registry has not answered with content.
 func refused(resp *exchange.Response, p place) error {
 	e := &exchange.Error{Status: http.StatusBadGateway, Message: "the registry has not answered for " + p.provider, Err: fmt.Errorf("status %d", resp.Entry.Status)}
-	if s := resp.Entry.Status; s == http.StatusNotFound || s == http.StatusGone || s == http.StatusForbidden {
+	if s := resp.Entry.Status; hub.Missing(s) || s == http.StatusForbidden {
 		e.Status, e.Message = s, "the registry has no "+p.provider
 	}
 	return e
@@ -213,24 +195,21 @@ func (h *Hub) offers(ctx context.Context, next exchange.Source, req *exchange.Re
 // offer is the archive that a platform's document tells of, and when that was
 // stored; nil if there is none.
 func (h *Hub) offer(ctx context.Context, next exchange.Source, req *exchange.Request, path string) (o *offer, at time.Time, err error) {
-	resp, from, err := h.ask(ctx, next, req, path)
-	if err != nil {
+	var digest exchange.Digest
+	resp, err := h.consult(ctx, next, req, path, func(r io.Reader, from *url.URL) (err error) {
+		o, digest, err = h.readOffer(r, from, h.place(path))
+		return err
+	})
+	switch {
+	case err != nil:
 		return nil, at, err
-	}
-	defer resp.Body.Close()
-	switch resp.Entry.Status {
-	case http.StatusOK:
-	case http.StatusNotFound, http.StatusGone:
+	case hub.Missing(resp.Entry.Status):
 		return nil, at, nil
-	default:
+	case resp.Entry.Status != http.StatusOK:
 		return nil, at, &exchange.Error{Status: http.StatusBadGateway, Message: "the registry has not answered for an archive", Err: fmt.Errorf("%s: status %d", path, resp.Entry.Status)}
 	}
-	o, digest, err := h.readOffer(resp.Body, from, h.place(path))
-	if err != nil {
-		return nil, at, &exchange.Error{Status: http.StatusBadGateway, Message: "what the registry says of an archive cannot be read", Err: fmt.Errorf("%s: %w", path, err)}
-	}
 	if digest != "" {
-		h.teach(o.URL, digest, func(path string, f exchange.Fact) { h.ledger.Teach(exchange.Key{Hub: h.hub.Name, Path: path}, f) })
+		h.tell(o.URL, digest, func(path string, f exchange.Fact) { h.hub.Ledger.Teach(exchange.Key{Hub: h.hub.Name, Path: path}, f) })
 	}
 	return o, resp.Entry.Stored, nil
 }
@@ -238,17 +217,9 @@ func (h *Hub) offer(ctx context.Context, next exchange.Source, req *exchange.Req
 // readOffer reads the document of the platform p that was at from; digest is "" if it says
 // none, or the archive is elsewhere.
 func (h *Hub) readOffer(src io.Reader, from *url.URL, p place) (*offer, exchange.Digest, error) {
-	plain, err := hub.Unpack(src)
+	text, err := hub.ReadAll(src, maxDocument)
 	if err != nil {
 		return nil, "", err
-	}
-	defer plain.Close()
-	text, err := io.ReadAll(io.LimitReader(plain, maxDocument+1))
-	if err != nil {
-		return nil, "", err
-	}
-	if len(text) > maxDocument {
-		return nil, "", fmt.Errorf("more than %d bytes", maxDocument)
 	}
 	var said struct {
 		URL string `json:"download_url"`

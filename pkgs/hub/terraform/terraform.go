@@ -20,9 +20,7 @@ package terraform
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"slices"
@@ -32,7 +30,6 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // Options are what an operator chooses.
@@ -46,18 +43,20 @@ type Options struct {
 type Hub struct {
 	hub     hub.Options
 	links   *hub.Links
-	ledger  *ledger.Ledger
 	options Options
 }
 
 var _ hub.Hub = (*Hub)(nil)
 
-// New makes a hub. l may be nil.
-func New(o hub.Options, l *ledger.Ledger, options Options) *Hub {
-	return &Hub{hub: o, links: o.Links(), ledger: l, options: options}
+// New makes a hub.
+func New(o hub.Options, options Options) *Hub {
+	return &Hub{hub: o, links: o.Links(), options: options}
 }
 
-const ttl = 5 * time.Minute
+const (
+	ttl   = 5 * time.Minute
+	rules = "terraform 1" // version of the rewriter
+)
 
 // A kind is what a path is.
 type kind uint8
@@ -68,6 +67,7 @@ const (
 	version       // a version's archives
 	platform      // what a registry says of one of them: nobody asks for it but the hub
 	archive
+	second // an archive of a second host
 )
 
 // A place is what a canonical path says.
@@ -77,43 +77,42 @@ type place struct {
 	version, os, system string // system: the architecture
 }
 
+// kinds is how paths of each kind are treated.
+var kinds = [...]hub.Kind{
+	index:    {TTL: ttl},
+	version:  {TTL: ttl},
+	platform: {TTL: ttl},
+	archive:  {Class: freshness.Immutable, TTL: ttl},
+	second:   {Class: freshness.Immutable, Query: true},
+}
+
 // Parse knows indexes, versions and archives. No query counts but that of a second
 // host's archive.
 func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
-	path, target, err := hub.Path(r.URL)
+	asked, err := h.hub.Asked(r)
 	if err != nil {
 		return nil, err
 	}
-	if h.hub.Members.Private() {
-		if req, ok := h.parseOf(path, target, r.URL.RawQuery); ok {
+	private := h.hub.Members.Private()
+	if private {
+		if req, ok := h.parseOf(asked); ok {
 			return req, nil
 		}
-	} else if req, ok := h.hub.File(path, target, r.URL.RawQuery); ok {
-		return req, nil
 	}
-	p := h.place(path)
-	class := freshness.Mutable
-	switch p.kind {
-	case unknown:
-		return nil, notFound(path)
-	case archive:
-		if class = freshness.Immutable; p.provider == "" && h.hub.Members.Private() {
-			return nil, notFound(path)
-		}
-	case index:
-		if h.registry() {
-			target = "/" + p.provider + "/versions"
-		}
-	case platform:
-		target = "/" + p.provider + "/" + p.version + "/download/" + p.os + "/" + p.system
+	p := h.place(asked.Path)
+	switch {
+	case asked.Origin != "" && !private:
+		p.kind = second
+	case p.kind == unknown, p.kind == archive && p.provider == "" && private:
+		return nil, hub.NoPath(asked.Path)
+	case p.kind == index && h.registry():
+		asked.Target = "/" + p.provider + "/versions"
+	case p.kind == platform:
+		asked.Target = "/" + p.provider + "/" + p.version + "/download/" + p.os + "/" + p.system
 	}
-	req := h.hub.Request(path, target, class, ttl)
+	req := asked.Request(kinds[p.kind])
 	req.Package, req.Version = p.provider, p.version
 	return req, nil
-}
-
-func notFound(path string) error {
-	return fmt.Errorf("%s: no path of a network mirror: %w", path, fs.ErrNotExist)
 }
 
 // registry says that the upstreams are registries.
@@ -190,15 +189,18 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		}
 		switch {
 		case h.registry() && p.kind == index:
-			return typed(h.hub.Edited(ctx, next, req, "terraform 1", writeIndex))
+			return typed(h.hub.Edited(ctx, next, req, rules, writeIndex))
 		case h.registry() && p.kind == version:
 			return h.version(ctx, next, req, p)
 		case p.kind == index:
-			return typed(h.hub.Edited(ctx, next, req, "terraform 1", func(dst io.Writer, src io.Reader) error {
+			return typed(h.hub.Edited(ctx, next, req, rules, func(dst io.Writer, src io.Reader) error {
 				return hub.CopyJSON(dst, src, nil) // it is JSON at least
 			}))
 		case p.kind == version:
-			return typed(h.mirrored(ctx, next, req, p))
+			return typed(h.hub.Copied(ctx, next, req, hub.Index{
+				Rules: h.rules(), Links: h.links, Prefix: "/",
+				Copy: func(dst io.Writer, src io.Reader, c *hub.Copy) error { return h.copyVersion(dst, src, c, p) },
+			}))
 		}
 		return next.Get(ctx, req)
 	})
@@ -210,13 +212,7 @@ func typed(resp *exchange.Response, err error) (*exchange.Response, error) {
 	if err != nil || resp.Entry.Status != http.StatusOK {
 		return resp, err
 	}
-	own, e := *resp, *resp.Entry
-	if e.Header = e.Header.Clone(); e.Header == nil {
-		e.Header = http.Header{}
-	}
-	e.Header["Content-Type"] = []string{"application/json"}
-	own.Entry = &e
-	return &own, nil
+	return hub.WithField(resp, "Content-Type", "application/json"), nil
 }
 
 // up leads from a version's document to the top of the hub.
@@ -235,14 +231,9 @@ func (h *Hub) lead(link string, from *url.URL, p place) (to string, ours bool) {
 	return up + h.of(p, path)[1:], true
 }
 
-// teach tells the ledger what an archive is, as lead has led to it.
-func (h *Hub) teach(to string, sum exchange.Digest, teach func(path string, f exchange.Fact)) {
-	// Keys are canonical, links are spelled as documents like.
-	u, err := url.Parse("/" + strings.TrimPrefix(to, up))
-	if err != nil {
-		return
-	}
-	if req, err := h.Parse(&http.Request{URL: u}); err == nil && req.Policy.Class == freshness.Immutable {
+// tell teaches what an archive is, as lead has led to it.
+func (h *Hub) tell(to string, sum exchange.Digest, teach hub.Teach) {
+	if req, ok := hub.Follow(h, "/"+strings.TrimPrefix(to, up)); ok && req.Policy.Class == freshness.Immutable {
 		teach(req.Key.Path, exchange.Fact{Digest: sum})
 	}
 }

@@ -27,7 +27,7 @@ var (
 // newHub is one of a registry if there are hosts, else of a network mirror.
 func newHub(hosts ...string) *Hub {
 	files := map[string]*url.URL{"releases": {Scheme: "https", Host: "releases.example.org"}}
-	return New(hub.Options{Name: "tf", Mirrors: []*url.URL{upstream}, Files: files}, nil, Options{Hosts: hosts})
+	return New(hub.Options{Name: "tf", Mirrors: []*url.URL{upstream}, Files: files}, Options{Hosts: hosts})
 }
 
 func parse(t testing.TB, h *Hub, target string) (*exchange.Request, error) {
@@ -111,7 +111,8 @@ func TestCopyVersion(t *testing.T) {
 			}
 			var b strings.Builder
 			taught := map[string]exchange.Digest{}
-			require.NoError(t, newHub().copyVersion(&b, strings.NewReader(text(test.link)), from, demo, func(p string, f exchange.Fact) { taught[p] = f.Digest }))
+			h, teach := newHub(), func(p string, f exchange.Fact) { taught[p] = f.Digest }
+			require.NoError(t, h.copyVersion(&b, strings.NewReader(text(test.link)), hub.NewCopy(h.links, "", from, teach), demo))
 			assert.Equal(t, text(test.want), b.String())
 			if test.path == "" {
 				assert.Empty(t, taught)
@@ -121,7 +122,8 @@ func TestCopyVersion(t *testing.T) {
 		})
 	}
 	for _, text := range []string{"", "<html>", `{"archives":{`} {
-		assert.Error(t, newHub().copyVersion(io.Discard, strings.NewReader(text), from, demo, nil), text)
+		h := newHub()
+		assert.Error(t, h.copyVersion(io.Discard, strings.NewReader(text), hub.NewCopy(h.links, "", from, nil), demo), text)
 	}
 }
 
@@ -216,10 +218,10 @@ func FuzzDocuments(f *testing.F) {
 		}
 		b.Reset()
 		h := newHub()
-		if json.Valid([]byte(text)) && h.copyVersion(&b, strings.NewReader(text), from, demo, func(p string, _ exchange.Fact) {
+		if json.Valid([]byte(text)) && h.copyVersion(&b, strings.NewReader(text), hub.NewCopy(h.links, "", from, func(p string, _ exchange.Fact) {
 			_, err := parse(t, h, p)
 			assert.NoError(t, err)
-		}) == nil {
+		}), demo) == nil {
 			assert.True(t, json.Valid(b.Bytes()), b.String())
 		}
 		if o, _, err := h.readOffer(strings.NewReader(text), from, demo); err == nil {
