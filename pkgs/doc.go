@@ -9,6 +9,7 @@
 //	freshness   the arithmetic of RFC 9111: how far an entry may be used
 //	ledger      what indexes taught: size and digest of content to come
 //	hub         the contract of an ecosystem's protocol, and what most of them need; hub/files is the plain one, hub/http any origin's, hub/template the one to copy
+//	format      readers of foreign formats that no protocol owns, a package each: format/rds, format/msgpack, format/yaml, ...
 //	store       the contract of content at rest; store/disk keeps plain files
 //	upstream    mirrors: the race between them, their records, switches and stripes; members, which have different content
 //	cache       look up, join or start a flight, validate: the heart
