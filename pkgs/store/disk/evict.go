@@ -1,7 +1,10 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -196,7 +199,9 @@ func (s *Store) evict() (evicted int) {
 		if !s.isClosing() {
 			s.log.Warn("eviction did not see the whole store", "err", err)
 		}
-		return evicted
+		if _, denied := isUnread(err); !denied {
+			return evicted
+		}
 	}
 	for h := range victims { // removed behind our back
 		if n := s.index.forget(h, limit); n > 0 {
@@ -226,6 +231,10 @@ func (s *Store) scan() {
 		s.account(placeOf(at), at, st)
 		return nil
 	})
+	if _, denied := isUnread(err); denied {
+		s.log.Warn("folders of the data directory cannot be read: what is in them is not served, and not counted", "err", err)
+		err = nil
+	}
 	if err == nil {
 		err = s.sweepSidecars()
 	}
@@ -261,21 +270,48 @@ func (s *Store) account(name, at string, st stat) {
 	}
 }
 
-// walk calls f with every regular file that may be content, in no order.
+// unread is the error of a folder that could not be read, in part or as a whole.
+type unread struct{ err error }
+
+func (e *unread) Error() string { return "not all folders can be read: " + e.err.Error() }
+func (e *unread) Unwrap() error { return e.err }
+
+// isUnread reports whether a walk has seen all but the content of such folders, and
+// denied whether they were none of the store's: the process may not read them.
+func isUnread(err error) (left, denied bool) {
+	left = errors.As(err, new(*unread))
+	return left, left && errors.Is(err, fs.ErrPermission)
+}
+
+// lostDir is what file systems have at their top for fsck, and for root alone.
+const lostDir = "lost+found"
+
+// walk calls f with every regular file that may be content, in no order. It goes on
+// behind a folder that cannot be read, and ends in an [unread] then: that of one that
+// could have been, if there is any. An error of f's ends it at once.
 func (s *Store) walk(dir string, f func(at string, st stat) error) error {
-	if s.isClosing() {
-		return os.ErrClosed
-	}
 	d, err := s.root.Open(dir)
-	if err != nil {
-		if missing(err) {
-			return nil // removed meanwhile
-		}
+	switch {
+	case err == nil:
+	case missing(err), dir == lostDir && errors.Is(err, fs.ErrPermission): // removed meanwhile; nobody's content
+		return nil
+	case dir == ".":
 		return fmt.Errorf("walk: %w", err)
+	default:
+		return &unread{err}
 	}
 	defer d.Close()
+	var left error
+	leave := func(err error) {
+		if _, denied := isUnread(left); left == nil || denied {
+			left = err
+		}
+	}
 	for {
-		entries, err := d.ReadDir(1024)
+		if s.isClosing() {
+			return os.ErrClosed
+		}
+		entries, end := d.ReadDir(1024)
 		for _, entry := range entries {
 			name := entry.Name()
 			at := path.Join(dir, name)
@@ -286,7 +322,10 @@ func (s *Store) walk(dir string, f func(at string, st stat) error) error {
 			switch {
 			case err != nil: // removed meanwhile
 			case st.dir:
-				err = s.walk(at, f)
+				if err = s.walk(at, f); errors.As(err, new(*unread)) {
+					leave(err)
+					err = nil
+				}
 			case st.regular:
 				err = f(at, st)
 			}
@@ -294,8 +333,13 @@ func (s *Store) walk(dir string, f func(at string, st stat) error) error {
 				return err
 			}
 		}
-		if err != nil || len(entries) == 0 {
-			return nil // ReadDir ends in io.EOF, or in an error that the next walk meets again
+		switch {
+		case end == nil && len(entries) > 0:
+		case end == nil, end == io.EOF, missing(end):
+			return left
+		default:
+			leave(&unread{end})
+			return left
 		}
 	}
 }
