@@ -334,6 +334,19 @@ func TestPatterns(t *testing.T) {
 		{"pkg:golang/example.org/x", "go", "example.org/x/y", "v1.2.0", false, true},
 		{"pkg:maven/org.example/lib@1", "maven", "org.example:lib", "1", true, true},
 		{"pkg:pypi/De_Mo.x", "pypi", "de-mo-x", "1", true, true},
+		{"My_Name", "pypi", "my-name", "1", true, true},
+		{"pkg:pypi/my.-_name", "pypi", "my-name", "1", true, true},
+		{"pkg:nuget/Newtonsoft.Json", "nuget", "newtonsoft.json", "13.0.1", true, true},
+		{"newtonsoft.*", "nuget", "Newtonsoft.Json", "13.0.1", true, true},
+		{"newtonsoft.*", "maven", "Newtonsoft.Json", "13.0.1", false, true},
+		{"pkg:cargo/serde_json", "cargo", "Serde-Json", "1.0.1", true, true},
+		{"pkg:composer/Acme/Log", "composer", "acme/log", "1", true, true},
+		{"pkg:gem/rails", "rubygems", "rails", "7", true, true},
+		{"pkg:conda/numpy", "conda", "numpy", "2", true, true},
+		{"pkg:hex/jason", "hex", "jason", "1", true, true},
+		{"pkg:pub/http", "pub", "http", "1", true, true},
+		{"pkg:helm/demo", "helm", "demo", "1", true, true},
+		{"pkg:terraform/hashicorp/null", "terraform", "hashicorp/null", "1", true, true},
 		{"pkg:deb/debian/curl", "apt", "curl", "1", true, true},
 		{"pkg:docker/library/alpine@3.*", "oci", "library/alpine", "3.20", true, true},
 		{"*a*b*c", "npm", "xaybzc", "1", true, true},
@@ -378,6 +391,8 @@ func TestPurlOf(t *testing.T) {
 	assert.Equal(t, "pkg:maven/org.example/lib@1", purlOf(&Hub{Type: "maven"}, "org.example:lib", "1"))
 	assert.Equal(t, "pkg:golang/example.org/x", purlOf(&Hub{Type: "go"}, "example.org/x", ""))
 	assert.Equal(t, "pkg:oci/library/alpine@3", purlOf(&Hub{Type: "oci"}, "library/alpine", "3"))
+	assert.Equal(t, "pkg:gem/rails@7.0", purlOf(&Hub{Type: "rubygems"}, "rails", "7.0"))
+	assert.Equal(t, "pkg:generic/a%3Fb%23c/d", purlOf(&Hub{Type: "files"}, "a?b#c/d", ""))
 }
 
 func basicField(user, password string) string {

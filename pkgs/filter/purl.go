@@ -14,15 +14,21 @@ import (
 //	pkg:npm/%40scope/*@1.*      versions that begin with "1." of what is in a scope
 //	pkg:golang/example.org/x/*  modules below a path
 //	left-pad@1.0.0              of whatever type
+//
+// Names are compared as the hub's type compares them: those of nuget in whatever
+// letter case, My_Name of pypi is my-name.
 type Pattern struct {
 	text             string
 	kind, name, vers string // kind: that of a purl, "" is any; vers: "" is every version
 }
 
-// purls are the types of package URLs, and which types of hubs serve them.
+// purls are the types of package URLs, and which types of hubs serve them. Helm and
+// terraform are candidates of the specification.
 var purls = map[string][]string{
-	"npm": {"npm"}, "pypi": {"pypi"}, "golang": {"go"}, "cargo": {"cargo"}, "nuget": {"nuget"}, "cran": {"cran"}, "maven": {"maven"}, "oci": {"oci"}, "docker": {"oci"},
-	"deb": {"apt"}, "rpm": {"rpm"}, "apk": {"apk"}, "alpm": {"pacman"}, "generic": {"files", "http"},
+	"npm": {"npm"}, "pypi": {"pypi"}, "golang": {"go"}, "cargo": {"cargo"}, "nuget": {"nuget"}, "cran": {"cran"}, "maven": {"maven"},
+	"composer": {"composer"}, "gem": {"rubygems"}, "conda": {"conda"}, "hex": {"hex"}, "pub": {"pub"},
+	"oci": {"oci"}, "docker": {"oci"}, "helm": {"helm"}, "terraform": {"terraform"},
+	"deb": {"apt"}, "rpm": {"rpm"}, "apk": {"apk"}, "alpm": {"pacman"}, "generic": {"files", "http", "flatpak"},
 }
 
 // distributions are types whose namespace is a vendor, which hubs do not know.
@@ -74,9 +80,6 @@ func (p *Pattern) UnmarshalText(text []byte) error {
 			p.name = p.name[:i] + ":" + p.name[i+1:]
 		}
 	}
-	if p.kind == "pypi" {
-		p.name = strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(p.name))
-	}
 	if p.vers == "*" {
 		p.vers = ""
 	}
@@ -88,7 +91,24 @@ func (p Pattern) String() string { return p.text }
 
 // names reports whether it is about a package of a hub, in some version at least.
 func (p *Pattern) names(hub *Hub, name string) bool {
-	return (p.kind == "" || slices.Contains(purls[p.kind], hub.Type)) && glob(p.name, name)
+	return (p.kind == "" || slices.Contains(purls[p.kind], hub.Type)) && glob(spelled(hub.Type, p.name), spelled(hub.Type, name))
+}
+
+// spelled is a name, or a pattern of names, in the one of its spellings that hubs of
+// a type tell names apart by.
+func spelled(hub, name string) string {
+	switch hub {
+	case "nuget", "composer":
+		return strings.ToLower(name)
+	case "cargo":
+		return strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	case "pypi": // PEP 503
+		name = strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(name), "_", "-"), ".", "-")
+		for strings.Contains(name, "--") {
+			name = strings.ReplaceAll(name, "--", "-")
+		}
+	}
+	return name
 }
 
 // matches reports whether it is about a version of a package that it names. Not of
@@ -131,7 +151,11 @@ func purlOf(hub *Hub, name, version string) string {
 	if kind == "maven" {
 		name = strings.Replace(name, ":", "/", 1)
 	}
-	s := "pkg:" + kind + "/" + strings.ReplaceAll(name, "@", "%40")
+	parts := strings.Split(name, "/")
+	for i := range parts {
+		parts[i] = strings.ReplaceAll(url.PathEscape(parts[i]), "@", "%40")
+	}
+	s := "pkg:" + kind + "/" + strings.Join(parts, "/")
 	if version != "" {
 		s += "@" + url.PathEscape(version)
 	}
