@@ -170,6 +170,11 @@ func (e *edge) serve(out *writer, r *http.Request) {
 		e.refuse(out, r, "", err)
 		return
 	}
+	if req.Wire != nil {
+		if u, ok := req.Wire.Body.(*upload); ok {
+			defer u.end()
+		}
+	}
 	f := e.forwarded(r)
 	req.Head = r.Method == http.MethodHead
 	req.Client = exchange.Client{Addr: f.addr, Base: e.base(r, f), Method: r.Method, Header: r.Header}
@@ -225,7 +230,7 @@ func (e *edge) serve(out *writer, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-func (e *edge) parse(w http.ResponseWriter, r *http.Request, early *interim) (*exchange.Request, error) {
+func (e *edge) parse(w *writer, r *http.Request, early *interim) (*exchange.Request, error) {
 	if e.Carrier != nil {
 		return e.carry(w, r, early)
 	}

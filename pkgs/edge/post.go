@@ -18,7 +18,7 @@ const (
 
 // post reads the body of r and makes the request that the hub says it is. It is
 // read whole, since a mirror that fails is followed by another.
-func (e *edge) post(w http.ResponseWriter, r *http.Request) (*exchange.Request, error) {
+func (e *edge) post(w *writer, r *http.Request) (*exchange.Request, error) {
 	if r.ContentLength > maxPost {
 		w.Header().Set("Connection", "close")
 		return nil, refusal(http.StatusRequestEntityTooLarge, "", "body-size")
@@ -27,10 +27,9 @@ func (e *edge) post(w http.ResponseWriter, r *http.Request) (*exchange.Request, 
 		// Content-Length beside it cannot be seen here: what follows may be a request in disguise.
 		w.Header().Set("Connection", "close")
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(postTime)) // not every writer can
+	_ = w.control.SetReadDeadline(time.Now().Add(postTime)) // not every writer can
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPost))
-	_ = control.SetReadDeadline(time.Time{})
+	_ = w.control.SetReadDeadline(time.Time{})
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, refusal(http.StatusRequestEntityTooLarge, "", "body-size")
 	} else if err != nil {

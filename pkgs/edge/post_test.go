@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -163,4 +164,37 @@ func TestNote(t *testing.T) {
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/x", nil))
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/absent", nil))
 	assert.Equal(t, []string{"/x"}, noted)
+}
+
+// readDeadlines is a writer that notes the deadlines of reading that are set.
+type readDeadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *readDeadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// TestBodyDeadlines: a client that sends a body must send it, however it is taken (B24).
+func TestBodyDeadlines(t *testing.T) {
+	var seen *exchange.Request
+	took := exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		_, err := io.ReadAll(req.Wire.Body)
+		assert.NoError(t, err)
+		return answer("took", nil)(ctx, req)
+	})
+	for name, h := range map[string]http.Handler{
+		"read whole":  New(Options{Hub: talker{}, Source: echo(&seen)}),
+		"as it comes": New(Options{Hub: carrier{}, Source: took, WriteTimeout: time.Minute}),
+	} {
+		w := &readDeadlines{ResponseRecorder: httptest.NewRecorder()}
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/audit", strings.NewReader("question")))
+		assert.Equal(t, 200, w.Code, name)
+		if assert.NotEmpty(t, w.set, name) {
+			assert.WithinDuration(t, time.Now().Add(time.Minute), w.set[0], time.Second, name)
+			assert.Zero(t, w.set[len(w.set)-1], "%s: the next request has its own", name)
+		}
+	}
 }

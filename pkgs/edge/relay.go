@@ -13,10 +13,10 @@ import (
 )
 
 // carry makes the request of a [hub.Carrier].
-func (e *edge) carry(w http.ResponseWriter, r *http.Request, early *interim) (*exchange.Request, error) {
+func (e *edge) carry(w *writer, r *http.Request, early *interim) (*exchange.Request, error) {
 	wire := &exchange.Wire{Method: r.Method, Interim: early.send}
 	if hasBody(r) {
-		wire.Body, wire.Length = &upload{r.Body, http.NewResponseController(w), e.WriteTimeout}, r.ContentLength
+		wire.Body, wire.Length = &upload{body: r.Body, control: &w.control, timeout: e.WriteTimeout}, r.ContentLength
 		if len(r.TransferEncoding) > 0 {
 			// Content-Length beside it cannot be seen here: what follows may be a request in disguise.
 			w.Header().Set("Connection", "close")
@@ -26,19 +26,38 @@ func (e *edge) carry(w http.ResponseWriter, r *http.Request, early *interim) (*e
 }
 
 // An upload is the body of a request on its way. A client that sends nothing for
-// the timeout ends it.
+// the timeout ends it. An upstream that answers early, or is left, may read it from
+// a goroutine of its own until long after the answer.
 type upload struct {
 	body    io.Reader
-	control *http.ResponseController
 	timeout time.Duration // 0: none
+
+	mu      sync.Mutex
+	control *http.ResponseController // guarded by mu; nil: the request is over
 }
 
 func (u *upload) Read(p []byte) (int, error) {
 	if u.timeout > 0 {
-		_ = u.control.SetReadDeadline(time.Now().Add(u.timeout)) // not every writer can
-		defer u.control.SetReadDeadline(time.Time{})
+		u.deadline(time.Now().Add(u.timeout))
+		defer u.deadline(time.Time{})
 	}
 	return u.body.Read(p)
+}
+
+// deadline sets the deadline of reading, while the connection is the request's.
+// Behind it that of HTTP/1 is another's, and on HTTP/2 net/http panics.
+func (u *upload) deadline(t time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.control != nil {
+		_ = u.control.SetReadDeadline(t) // not every writer can
+	}
+}
+
+func (u *upload) end() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.control = nil
 }
 
 // An interim passes responses 1xx on, until the final one is there. Nil does nothing.
@@ -113,12 +132,17 @@ func (e *edge) relayRange(w *writer, r *http.Request, resp *exchange.Response) (
 	h, size := w.Header(), resp.Entry.Size
 	body, ok := resp.Body.(io.ReadSeeker)
 	field := r.Header["Range"]
-	if !ok || size < 0 || r.Method != http.MethodGet || len(field) != 1 || !ifRange(r.Header, h) {
+	if !ok || size < 0 || r.Method != http.MethodGet || len(field) != 1 || !ifRange(r.Header, h) || !strongDate(r.Header, h) {
 		return false, nil
 	}
 	ranges, err := parseRange(field[0], size, e.Limits.Ranges)
 	if err != nil {
 		dropContent(h)
+		for name := range h {
+			if name == "Expires" || strings.HasSuffix(name, "-Cache-Control") { // they speak of the content, to caches before us
+				delete(h, name)
+			}
+		}
 		h["Content-Range"] = []string{"bytes */" + strconv.FormatInt(size, 10)}
 		e.writeError(w, r, http.StatusRequestedRangeNotSatisfiable, "")
 		return true, nil
@@ -127,6 +151,21 @@ func (e *edge) relayRange(w *writer, r *http.Request, resp *exchange.Response) (
 		return false, nil
 	}
 	return true, sendRanges(w, body, ranges, size)
+}
+
+// strongDate says whether Last-Modified may stand for the content where If-Range is
+// a date: it must be a second older than the response (RFC 9110 §13.1.5, §8.8.2.2).
+func strongDate(request, response http.Header) bool {
+	validator := request.Get("If-Range")
+	if validator == "" || strings.Contains(validator, `"`) {
+		return true
+	}
+	modified, err := http.ParseTime(response.Get("Last-Modified"))
+	if err != nil {
+		return false
+	}
+	made, err := http.ParseTime(response.Get("Date"))
+	return err == nil && made.Sub(modified) >= time.Second
 }
 
 // relayHeader fills h: Via and Cache-Status grow by this cache, Age is said of

@@ -34,9 +34,11 @@ func relaying(source exchange.Source) http.Handler {
 }
 
 func TestRelay(t *testing.T) {
+	made := now.Add(-90 * time.Second).Format(http.TimeFormat)
 	stored := func(r *exchange.Response) {
 		r.Entry.Header = http.Header{
 			"Etag": {etag}, "Last-Modified": {modified}, "Content-Type": {"text/html"}, "Cache-Control": {"max-age=600"},
+			"Date": {r.Entry.Received.Format(http.TimeFormat)}, "Cdn-Cache-Control": {"max-age=600"}, "Expires": {"Sun, 06 Nov 2044 08:49:38 GMT"},
 			"Set-Cookie": {"a=b"}, "Via": {"1.0 x"}, "Cache-Status": {"origin; hit"}, "Age": {"10"}, "X-Sendfile": {"/etc"},
 		}
 		r.Outcome = exchange.Outcome{Hit: true, TTL: time.Minute, HasTTL: true}
@@ -44,6 +46,10 @@ func TestRelay(t *testing.T) {
 	verbatim := func(r *exchange.Response) {
 		stored(r)
 		r.Verbatim, r.Outcome = true, exchange.Outcome{Fwd: exchange.FwdURIMiss}
+	}
+	young := func(r *exchange.Response) { // RFC 9110 §8.8.2.2
+		stored(r)
+		r.Entry.Header["Last-Modified"] = []string{made}
 	}
 	status := func(n int, change func(*exchange.Response)) func(*exchange.Response) {
 		return func(r *exchange.Response) { change(r); r.Entry.Status = n }
@@ -65,6 +71,8 @@ func TestRelay(t *testing.T) {
 		{"a range", stored, "GET", []string{"Range", "bytes=1-3"}, 206, "ell", "100"},
 		{"a range of the same", stored, "GET", []string{"Range", "bytes=1-3", "If-Range", etag}, 206, "ell", "100"},
 		{"a range of another", stored, "GET", []string{"Range", "bytes=1-3", "If-Range", `"x"`}, 200, "hello", "100"},
+		{"a range of the same date", stored, "GET", []string{"Range", "bytes=1-3", "If-Range", modified}, 206, "ell", "100"},
+		{"a date that says little", young, "GET", []string{"Range", "bytes=1-3", "If-Range", made}, 200, "hello", "100"},
 		{"no such range", stored, "GET", []string{"Range", "bytes=9-"}, 416, "Requested Range Not Satisfiable\n", "100"},
 		{"ranges are GET's", stored, "HEAD", []string{"Range", "bytes=1-3"}, 200, "", "100"},
 		{"conditions are a 200's", status(404, stored), "GET", []string{"If-None-Match", etag, "Range", "bytes=1-3"}, 404, "hello", "100"},
@@ -87,7 +95,11 @@ func TestRelay(t *testing.T) {
 					assert.NotContains(t, h, name, "nothing of ours is added")
 				}
 			}
-			if tt.status != 416 {
+			if tt.status == 416 { // no cache before us is to keep it in the content's place
+				assert.Equal(t, "no-store", h.Get("Cache-Control"))
+				assert.NotContains(t, h, "Cdn-Cache-Control")
+				assert.NotContains(t, h, "Expires")
+			} else {
 				assert.Equal(t, "max-age=600", h.Get("Cache-Control"))
 				assert.Equal(t, "a=b", h.Get("Set-Cookie"))
 				assert.Equal(t, etag, h.Get("Etag"))
@@ -167,5 +179,33 @@ func TestRelayInterim(t *testing.T) {
 		assert.True(t, strings.HasPrefix(string(all), want), "%s", all)
 		assert.Equal(t, proto == "1.1", strings.Contains(string(all), "Link"), "and only there")
 		(<-late)(103, http.Header{"Link": {"</b>"}}) // too late: nothing happens
+	}
+}
+
+// TestRelayUploadEnds: who reads an upload may go on behind the answer, as net/http's
+// transport does where an origin answers early; nothing of the request is touched then.
+func TestRelayUploadEnds(t *testing.T) {
+	for _, proto := range []int{1, 2} {
+		ended := make(chan any, 1)
+		s := httptest.NewUnstartedServer(New(Options{Hub: carrier{}, WriteTimeout: time.Minute, Source: exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+			go func() {
+				defer func() { ended <- recover() }()
+				_, _ = io.Copy(io.Discard, req.Wire.Body)
+			}()
+			return answer("early", func(r *exchange.Response) { r.Verbatim = true })(ctx, req)
+		})}))
+		s.EnableHTTP2 = proto == 2
+		s.StartTLS()
+		defer s.Close()
+		pr, pw := io.Pipe()
+		defer pw.Close()
+		r, err := http.NewRequest("PUT", s.URL+"/a", pr)
+		require.NoError(t, err)
+		resp, err := s.Client().Do(r)
+		require.NoError(t, err)
+		assert.Equal(t, proto, resp.ProtoMajor)
+		assert.Equal(t, "early", read(t, resp))
+		resp.Body.Close()
+		assert.Nil(t, <-ended, "HTTP/%d", proto)
 	}
 }
