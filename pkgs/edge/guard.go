@@ -11,6 +11,11 @@ import (
 // front has read the request before, and more strictly, since it sees the bytes; on
 // HTTP/2 this is all there is. The path itself is the hub's to judge (hub.Path).
 func (e *edge) guard(r *http.Request) error {
+	if r.ProtoMajor == 2 {
+		if err := guardHTTP2(r); err != nil {
+			return err
+		}
+	}
 	posts := r.Method == http.MethodPost && e.Poster != nil
 	if e.Carrier != nil {
 		// CONNECT would be a tunnel, and TRACE shows a client what was added on the way.
@@ -44,6 +49,22 @@ func (e *edge) guard(r *http.Request) error {
 	}
 	if e.Via != "" && loops(r.Header["Via"], e.Via) {
 		return refusal(http.StatusLoopDetected, "", "loop")
+	}
+	return nil
+}
+
+// guardHTTP2 refuses what a front refuses on HTTP/1 and net/http reads as it likes: a
+// method in lower case, a Host beside another :authority (RFC 9113 §8.3.1), and a
+// Content-Length that is none, or two (§8.1.1).
+func guardHTTP2(r *http.Request) error {
+	if strings.ToUpper(r.Method) != r.Method {
+		return refusal(http.StatusMethodNotAllowed, "", "method")
+	}
+	if hosts := r.Header["Host"]; len(hosts) > 1 || len(hosts) == 1 && !strings.EqualFold(hosts[0], r.Host) {
+		return refusal(http.StatusBadRequest, "two hosts", "host")
+	}
+	if lengths := r.Header["Content-Length"]; len(lengths) > 1 || len(lengths) == 1 && (lengths[0] == "" || !consists(lengths[0], "0123456789")) {
+		return refusal(http.StatusBadRequest, "malformed Content-Length, or two", "content-length")
 	}
 	return nil
 }

@@ -109,6 +109,34 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// TestGuardHTTP2: what two readers could understand differently is refused there too.
+func TestGuardHTTP2(t *testing.T) {
+	tests := []struct {
+		name, method string
+		header       http.Header
+		status       int
+	}{
+		{"plain", "GET", nil, 200},
+		{"Host like :authority", "GET", http.Header{"Host": {"Proxy.example.org"}}, 200},
+		{"another Host", "GET", http.Header{"Host": {"evil.example.org"}}, 400},
+		{"two Hosts", "GET", http.Header{"Host": {"proxy.example.org", "proxy.example.org"}}, 400},
+		{"a length", "PUT", http.Header{"Content-Length": {"0"}}, 200},
+		{"no length", "PUT", http.Header{"Content-Length": {"+5"}}, 400},
+		{"an empty length", "PUT", http.Header{"Content-Length": {""}}, 400},
+		{"two lengths", "PUT", http.Header{"Content-Length": {"5", "5"}}, 400},
+		{"lower case", "get", nil, 405},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/a", nil)
+			r.Method, r.ProtoMajor, r.ProtoMinor, r.Host, r.Header = tt.method, 2, 0, "proxy.example.org", tt.header
+			w := httptest.NewRecorder()
+			relaying(answer("hello", nil)).ServeHTTP(w, r)
+			assert.Equal(t, tt.status, w.Code)
+		})
+	}
+}
+
 func TestValidHost(t *testing.T) {
 	for host, want := range map[string]bool{
 		"a": true, "a.b-c_d.example.org": true, "a:80": true, "a:": true, "1.2.3.4:8881": true, "[::1]": true, "[fe80::1]:80": true, "[::ffff:1.2.3.4]": true,
