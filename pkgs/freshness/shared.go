@@ -116,6 +116,7 @@ func (s Stored) Store(request http.Header) bool {
 	t, asked := s.Terms(), ParseRequest(request)
 	switch {
 	case s.Status < 200, s.Status == http.StatusNotModified,
+		s.Status == http.StatusRequestedRangeNotSatisfiable && request["Range"] != nil, // of the range, not of the URI
 		t.MustUnderstand && !understood(s.Status),
 		t.NoStore && !(t.MustUnderstand && understood(s.Status)), // §5.2.2.3: it is for caches that do not understand
 		asked.NoStore,
@@ -137,7 +138,7 @@ func (s Stored) Store(request http.Header) bool {
 // Age is the current age of s (§4.2.3). An Age field that is a list counts by its
 // first member, one that is no number not at all (§5.1).
 func (s Stored) Age(now time.Time) time.Duration {
-	apparent := max(s.Received.Sub(s.Date()), 0)
+	apparent := min(max(s.Received.Sub(s.Date()), 0), maxDelta) // a sum of larger ones would run over
 	corrected := time.Duration(0)
 	if lines := s.Header["Age"]; len(lines) > 0 {
 		first, _, _ := strings.Cut(lines[0], ",")
@@ -148,7 +149,7 @@ func (s Stored) Age(now time.Time) time.Duration {
 	if !s.Requested.IsZero() && s.Received.After(s.Requested) {
 		corrected += s.Received.Sub(s.Requested) // response_delay
 	}
-	return max(apparent, corrected) + max(now.Sub(s.Received), 0)
+	return max(apparent, corrected) + min(max(now.Sub(s.Received), 0), maxDelta)
 }
 
 // ParseRequest reads what a request asks of caches: its Cache-Control or, without

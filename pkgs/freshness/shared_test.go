@@ -99,6 +99,7 @@ func TestCurrentAge(t *testing.T) {
 		{"a parameter", []string{"Age", "7200;a=b"}, 0, time.Second, time.Second},
 		{"empty", []string{"Age", ""}, 0, time.Second, time.Second},
 		{"larger than can be", []string{"Age", "99999999999999999999"}, 0, 0, largest * time.Second},
+		{"made before anything was", []string{"Date", "Mon, 01 Jan 0001 00:00:00 GMT"}, 0, 5 * time.Second, (largest + 5) * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -142,6 +143,8 @@ func TestStore(t *testing.T) {
 		{"must-revalidate", 200, []string{"Cache-Control", "max-age=60, must-revalidate"}, []string{"Authorization", "x"}, true},
 		{"s-maxage", 200, []string{"Cache-Control", "s-maxage=60"}, []string{"Authorization", "x"}, true},
 		{"proxy-revalidate is not enough", 200, []string{"Cache-Control", "max-age=60, proxy-revalidate"}, []string{"Authorization", "x"}, false},
+		{"RFC 9110 §15.5.17 a 416 is of the range", 416, []string{"Cache-Control", "max-age=60"}, []string{"Range", "bytes=9-"}, false},
+		{"one to no range is odd, but said to be fresh", 416, []string{"Cache-Control", "max-age=60"}, nil, true},
 		{"§4.1 Vary: *", 200, []string{"Cache-Control", "max-age=60", "Vary", "a, *"}, nil, false},
 		{"Set-Cookie with explicit freshness", 200, []string{"Cache-Control", "max-age=60", "Set-Cookie", "a=b"}, nil, true},
 		{"without", 200, []string{"Last-Modified", date(-1000), "Set-Cookie", "a=b"}, nil, false},

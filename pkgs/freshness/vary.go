@@ -6,11 +6,19 @@ import (
 	"strings"
 )
 
+// maxVary is how long a Vary may be that is looked at, in bytes: what selects is
+// remembered for each URI.
+const maxVary = 1 << 10
+
 // VaryFields are the request fields that a response was selected by (RFC 9110
 // §12.5.5): in lower case, sorted, each once. any says that one member is "*", so
-// that nothing in a request tells.
+// that nothing in a request tells, or that there are too many.
 func VaryFields(response http.Header) (names []string, any bool) {
+	size := 0
 	for _, line := range response["Vary"] {
+		if size += len(line); size > maxVary {
+			return nil, true
+		}
 		for name := range strings.SplitSeq(line, ",") {
 			name = strings.ToLower(strings.Trim(name, " \t"))
 			switch {
