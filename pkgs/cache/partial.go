@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -113,7 +114,7 @@ func (c *Cache) combine(ctx context.Context, primary exchange.Key, old *exchange
 	}
 	all := *e
 	all.Size = union.Len()
-	all.Header = e.Header.Clone()
+	all.Header = combined(old.Header, e.Header)
 	all.Header["Content-Range"] = []string{union.String()}
 	if union.Len() == union.Total {
 		all.Key, all.Status = primary, http.StatusOK
@@ -123,9 +124,26 @@ func (c *Cache) combine(ctx context.Context, primary exchange.Key, old *exchange
 		c.log.WarnContext(ctx, "parts not put together", "hub", primary.Hub, "key", primary.Path, "err", err)
 		return
 	}
+	if since, _, ok := c.outdated.get(primary, c.now()); ok && !all.Requested.After(since) {
+		_ = c.store.Delete(ctx, all.Key) // invalidated meanwhile
+	}
 	if all.Status == http.StatusOK {
 		_ = c.store.Delete(ctx, e.Key)
 	}
+}
+
+// combined is the header of content that news brings a part of, and stored describes
+// another: the newer fields replace the older ones, and what is only there stays. In
+// answer to If-Range an origin leaves most of them out (RFC 9110 §15.3.7, §15.3.7.3).
+func combined(stored, news http.Header) http.Header {
+	h := stored.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	delete(h, "Age")
+	maps.Copy(h, news)
+	delete(h, "Content-Range")
+	return h
 }
 
 // placed is content that belongs at an offset.
@@ -213,8 +231,7 @@ func (p *rest) complete(ctx context.Context, next exchange.Source, resp *exchang
 	p.done = true
 	whole := *e
 	whole.Status, whole.Size = http.StatusOK, p.have.Total
-	whole.Header = e.Header.Clone()
-	delete(whole.Header, "Content-Range")
+	whole.Header = combined(p.entry.Header, e.Header)
 	out := *resp
 	out.Entry = &whole
 	out.Body = &joined{io.MultiReader(body, resp.Body), []io.Closer{body, resp.Body}}

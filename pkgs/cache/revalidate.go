@@ -42,7 +42,7 @@ func (c *Cache) revalidate(ctx context.Context, next exchange.Source, req *excha
 		o.FwdStatus, o.Stale, o.Detail = f.headStatus(), true, "upstream-failed"
 		r.leave()
 		return h.hit(req, o), nil
-	case f.kind == freshened && f.entry.Key == h.entry.Key:
+	case f.kind == freshened && f.entry.Key == h.entry.Key && (leader || lasting(h.entry, f.entry, req.Header)):
 		r.Close()
 		o.FwdStatus = http.StatusNotModified
 		h.entry = f.entry
@@ -123,12 +123,7 @@ func (c *Cache) ahead(ctx context.Context, next exchange.Source, req *exchange.R
 		_ = c.store.Delete(ctx, h.entry.Key)
 		return resp, nil
 	}
-	e := *h.entry
-	e.Header = freshness.Freshened(h.entry.Header, resp.Entry.Header)
-	e.Requested, e.Received = resp.Entry.Requested, resp.Entry.Received
-	if err := c.store.Update(ctx, &e); err != nil {
-		c.log.DebugContext(ctx, "head not stored", "hub", req.Key.Hub, "key", req.Key.Path, "err", err)
-	}
+	c.freshen(ctx, h.entry, resp.Entry, req.Header)
 	return resp, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -112,7 +113,7 @@ func (f *flight) roam(ctx context.Context, next exchange.Source, q question) {
 		f.lost(ctx, nil, err)
 	case resp.Entry.Status == http.StatusNotModified && q.old != nil:
 		resp.Body.Close()
-		f.renew(ctx, q.old, resp.Entry)
+		f.renew(ctx, q, resp.Entry)
 	default:
 		f.receive(ctx, next, q, resp)
 	}
@@ -123,8 +124,10 @@ func (f *flight) receive(ctx context.Context, next exchange.Source, q question, 
 	c, e := f.cache, resp.Entry
 	request := q.ask.Header
 	s := judged(e)
-	if !s.Store(request) || resp.NoStore || c.object > 0 && e.Size > c.object {
-		if e.Status != http.StatusNotModified && len(f.key.Path) <= maxPath {
+	unfit := resp.NoStore || c.object > 0 && e.Size > c.object
+	if unfit || !s.Store(request) {
+		// What one request alone forbids says nothing of the others.
+		if e.Status != http.StatusNotModified && len(f.key.Path) <= maxPath && (unfit || !s.Store(nil)) {
 			c.aloof.put(f.key, struct{}{}, c.now().Add(aloofTime))
 		}
 		if q.old != nil && (e.Status < http.StatusBadRequest || e.Status == http.StatusNotFound || e.Status == http.StatusGone) {
@@ -165,15 +168,37 @@ const aloofTime = 2 * time.Minute
 
 // renew is a 304: the stored response is as fresh as that says (§4.3.4). The
 // request named one response only, so it speaks of that one, whatever tag it bears.
-func (f *flight) renew(ctx context.Context, old, notModified *exchange.Entry) {
-	e := *old
-	e.Header = freshness.Freshened(old.Header, notModified.Header)
-	e.Requested, e.Received = notModified.Requested, notModified.Received
-	if err := f.cache.store.Update(ctx, &e); err != nil { // the answer holds, it is only not remembered
-		f.cache.log.Debug("validation not stored", "hub", f.key.Hub, "key", f.key.Path, "err", err)
-	}
-	f.entry = &e
+func (f *flight) renew(ctx context.Context, q question, notModified *exchange.Entry) {
+	f.entry = f.cache.freshen(ctx, q.old, notModified, q.ask.Header)
 	f.decide(freshened)
+}
+
+// freshen is the stored response with what a 304, or a HEAD's answer, to a request
+// with these fields says of it. So it is stored, if it still may be; where that
+// cannot be done the answer holds, it is only not remembered.
+func (c *Cache) freshen(ctx context.Context, old, news *exchange.Entry, request http.Header) *exchange.Entry {
+	e := *old
+	e.Header = freshness.Freshened(old.Header, news.Header)
+	e.Requested, e.Received = news.Requested, news.Received
+	var err error
+	switch {
+	case lasting(old, &e, request):
+		err = c.store.Update(ctx, &e)
+	case !lasting(old, &e, nil): // it is private by now, or other fields select it
+		err = c.store.Delete(ctx, old.Key)
+	}
+	if err != nil {
+		c.log.DebugContext(ctx, "validation not stored", "hub", old.Key.Hub, "key", old.Key.Path, "err", err)
+	}
+	return &e
+}
+
+// lasting says whether e, which is old with newer fields, may be stored in its
+// place: as far as it says itself, and a request with these fields does.
+func lasting(old, e *exchange.Entry, request http.Header) bool {
+	before, _ := freshness.VaryFields(old.Header)
+	now, any := freshness.VaryFields(e.Header)
+	return !any && slices.Equal(before, now) && judged(e).Store(request)
 }
 
 // fetchShared answers a request for which nothing is stored.

@@ -219,4 +219,7 @@ func (f *flight) commit(ctx context.Context, size int64, p *proof) {
 	if err != nil {
 		f.cache.log.Warn("content not stored", "hub", f.key.Hub, "key", f.key.Path, "err", err)
 	}
+	if f.shared != nil && f.shared.late() { // invalidated between the claim and the commit
+		_ = f.cache.store.Delete(context.WithoutCancel(ctx), e.Key)
+	}
 }

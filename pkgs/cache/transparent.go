@@ -70,7 +70,7 @@ func (c *Cache) shared(ctx context.Context, next exchange.Source, req *exchange.
 		return resp, nil
 	}
 	h, why := c.find(ctx, req, sel)
-	if h == nil && req.Header["Range"] != nil {
+	if h == nil && req.Header["Range"] != nil && !req.Head { // RFC 9110 §14.2: ranges are GET's
 		if resp := c.part(ctx, req); resp != nil {
 			return resp, nil
 		}

@@ -488,7 +488,7 @@ func TestTransparentRest(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			transparently(t, func(t *testing.T, b *bench) {
-				b.set(always(206, first, "Etag", `"v"`, "Content-Range", "bytes 0-4/10", "Cache-Control", "max-age=60"))
+				b.set(always(206, first, "Etag", `"v"`, "Content-Range", "bytes 0-4/10", "Cache-Control", "max-age=60", "Content-Type", "a/b", "Age", "7"))
 				b.get(t, wired("GET", "/a", "Range", "bytes=0-4"))
 				b.set(func(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
 					if req.Header["Range"] == nil {
@@ -500,16 +500,20 @@ func TestTransparentRest(t *testing.T) {
 				})
 				body, resp := b.get(t, wired("GET", "/a"))
 				want := "whole"
+				mediaType := ""
 				if tt.joined {
-					want = first + second
+					want, mediaType = first+second, "a/b"
 				}
 				assert.Equal(t, want, string(body))
 				assert.Equal(t, 200, resp.Entry.Status)
 				assert.NotContains(t, resp.Entry.Header, "Content-Range")
+				assert.Equal(t, mediaType, resp.Entry.Header.Get("Content-Type"), "RFC 9110 §15.3.7.3: what the rest does not say again")
+				assert.NotContains(t, resp.Entry.Header, "Age")
 				assert.Equal(t, tt.hits, b.hits())
 				synctest.Wait()
 				body, resp = b.get(t, wired("GET", "/a"))
 				assert.Equal(t, want, string(body))
+				assert.Equal(t, mediaType, resp.Entry.Header.Get("Content-Type"))
 				assert.True(t, resp.Outcome.Hit)
 			})
 		})
@@ -538,6 +542,8 @@ func TestTransparentPart(t *testing.T) {
 				b.set(always(206, "01234", "Etag", `"v"`, "Last-Modified", "Sat, 01 Jan 2000 00:00:00 GMT", "Content-Range", "bytes 0-4/10", "Cache-Control", "max-age=60"))
 				b.get(t, wired("GET", "/a", "Range", "bytes=0-4"))
 				b.set(always(206, "xx", "Content-Range", "bytes 1-2/10"))
+				_, head := b.get(t, wired("HEAD", "/a", tt.fields...))
+				assert.False(t, head.Outcome.Hit, "RFC 9110 §14.2: ranges are GET's")
 				body, resp := b.get(t, wired("GET", "/a", tt.fields...))
 				assert.Equal(t, tt.hit, resp.Outcome.Hit)
 				if tt.hit {
@@ -581,5 +587,115 @@ func TestTransparentTooLarge(t *testing.T) {
 			assert.Equal(t, content, body, "what is too large to be stored passes")
 		}
 		assert.Equal(t, 2, o.hits())
+	})
+}
+
+// TestTransparentFreshens: what a validation says of the stored response may be that
+// it is not to be stored any more, or that other fields select it.
+func TestTransparentFreshens(t *testing.T) {
+	tests := []struct {
+		name    string
+		news    []string
+		request []string
+		stored  bool
+		hit     bool // the next time
+	}{
+		{"fresh anew", []string{"Cache-Control", "max-age=60"}, nil, true, true},
+		{"still selected alike", []string{"Vary", ""}, nil, true, true},
+		{"private by now", []string{"Cache-Control", "private, max-age=60"}, nil, false, false},
+		{"not to be kept", []string{"Cache-Control", "no-store"}, nil, false, false},
+		{"selected by fields", []string{"Vary", "Foo"}, nil, false, false},
+		{"for one request", []string{"Cache-Control", "max-age=60"}, []string{"Cache-Control", "no-store"}, true, false},
+		{"for one client", []string{"Cache-Control", "max-age=60"}, []string{"Authorization", "me"}, true, false},
+	}
+	for _, tt := range tests {
+		for _, method := range []string{"GET", "HEAD"} {
+			t.Run(tt.name+" "+method, func(t *testing.T) {
+				transparently(t, func(t *testing.T, b *bench) {
+					b.set(always(200, "one", "Cache-Control", "max-age=60", "Etag", `"v"`))
+					b.get(t, wired("GET", "/a"))
+					time.Sleep(2 * time.Minute)
+					status := map[string]int{"GET": 304, "HEAD": 200}[method]
+					b.set(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+						resp, err := always(status, "", append([]string{"Etag", `"v"`}, tt.news...)...)(ctx, req)
+						resp.Entry.Size = 3
+						return resp, err
+					})
+					_, resp := b.get(t, wired(method, "/a", tt.request...))
+					assert.Equal(t, 200, resp.Entry.Status)
+					assert.Equal(t, tt.stored, b.isStored(t, wired("GET", "/a")))
+					b.set(always(200, "two", "Cache-Control", "max-age=60"))
+					_, resp = b.get(t, wired("GET", "/a"))
+					assert.Equal(t, tt.hit, resp.Outcome.Hit)
+				})
+			})
+		}
+	}
+	transparently(t, func(t *testing.T, b *bench) {
+		b.set(always(200, "one", "Cache-Control", "max-age=60", "Etag", `"v"`))
+		b.get(t, wired("GET", "/a"))
+		time.Sleep(2 * time.Minute)
+		b.set(slowly(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+			if req.Header["If-None-Match"] != nil {
+				return always(304, "", "Etag", `"v"`, "Cache-Control", "private, max-age=60")(ctx, req)
+			}
+			return says(200, "own", "Cache-Control", "private, max-age=60"), nil
+		}))
+		got := b.together(t, wired("GET", "/a"), wired("GET", "/a"))
+		assert.ElementsMatch(t, []string{"one", "own"}, got, "what is private is for the one who asked")
+	})
+}
+
+// TestTransparentUnsatisfiable: a 416 is of the range that was asked for, not of the URI.
+func TestTransparentUnsatisfiable(t *testing.T) {
+	transparently(t, func(t *testing.T, b *bench) {
+		b.set(always(416, "", "Cache-Control", "max-age=60", "Content-Range", "bytes */3"))
+		b.get(t, wired("GET", "/a", "Range", "bytes=9-"))
+		b.set(slowly(always(200, "one", "Cache-Control", "max-age=60")))
+		for _, got := range b.together(t, wired("GET", "/a"), wired("GET", "/a")) {
+			assert.Equal(t, "one", got)
+		}
+		assert.Equal(t, 2, b.hits(), "nor is it a reason not to share")
+	})
+}
+
+// TestTransparentLate: what is invalidated while it is committed is not found behind.
+func TestTransparentLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, slow{new(mem.Store)})
+		defer b.close()
+		time.Sleep(time.Minute)
+		b.set(always(200, "one", "Cache-Control", "max-age=60"))
+		b.get(t, wired("GET", "/a"))
+		time.Sleep(time.Second / 2)
+		b.set(always(204, ""))
+		b.get(t, wired("PUT", "/a"))
+		time.Sleep(time.Second)
+		assert.False(t, b.isStored(t, wired("GET", "/a")), "not even once the invalidation is forgotten")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, slow{new(mem.Store)})
+		defer b.close()
+		time.Sleep(time.Minute)
+		for first, content := range []string{"01234", "56789"} {
+			b.set(always(206, content, "Etag", `"v"`, "Content-Range", []string{"bytes 0-4/10", "bytes 5-9/10"}[first], "Cache-Control", "max-age=60"))
+			b.get(t, wired("GET", "/a", "Range", "bytes="+[]string{"0-4", "5-9"}[first]))
+		}
+		time.Sleep(time.Second / 2)
+		b.set(always(204, ""))
+		b.get(t, wired("PUT", "/a"))
+		time.Sleep(time.Second)
+		assert.False(t, b.isStored(t, wired("GET", "/a")), "nor what is put together of parts")
+	})
+}
+
+// TestTransparentVaryBound: what would take too much to remember is not stored.
+func TestTransparentVaryBound(t *testing.T) {
+	transparently(t, func(t *testing.T, b *bench) {
+		b.set(always(200, "one", "Cache-Control", "max-age=60", "Vary", strings.Repeat("Foo, ", 300)))
+		for range 2 {
+			_, resp := b.get(t, wired("GET", "/a"))
+			assert.False(t, resp.Outcome.Hit)
+		}
 	})
 }
