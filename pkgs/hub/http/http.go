@@ -87,7 +87,7 @@ func (h *Hub) locate(mirror, target, base, reference string) (key exchange.Key, 
 	}
 	for _, root := range [...]string{mirror, base} {
 		u, err := url.Parse(root)
-		if err != nil || root == "" || !strings.EqualFold(u.Host, to.Host) || u.Scheme != to.Scheme {
+		if err != nil || root == "" || u.Scheme != to.Scheme || !strings.EqualFold(hostPort(u), hostPort(to)) {
 			continue
 		}
 		rest, below := strings.CutPrefix(to.EscapedPath(), strings.TrimSuffix(u.EscapedPath(), "/"))
@@ -108,6 +108,14 @@ func (h *Hub) locate(mirror, target, base, reference string) (key exchange.Key, 
 		return exchange.Key{Hub: h.name, Path: path}, true
 	}
 	return key, false
+}
+
+// hostPort is the host and the port of u, the scheme's own one too (RFC 9110 §4.2.3).
+func hostPort(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return u.Hostname() + ":" + port
+	}
+	return u.Hostname() + ":" + map[string]string{"http": "80", "https": "443"}[u.Scheme]
 }
 
 // endToEnd are the fields that are not of the connection (RFC 9110 §7.6.1): those

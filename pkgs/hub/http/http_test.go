@@ -65,6 +65,8 @@ func TestLocate(t *testing.T) {
 		{"../../../c", ""},
 		{"http://origin.example.org/tree/c%41", "/cA"},
 		{"http://ORIGIN.example.org/tree/c", "/c"},
+		{"http://origin.example.org:80/tree/c", "/c"},
+		{"http://cache.lan:80/o/c", "/c"},
 		{"http://cache.lan/o/c", "/c"},
 		{"http://cache.lan/c", ""},
 		{"https://origin.example.org/tree/c", ""},
