@@ -2,12 +2,16 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -33,6 +37,9 @@ func (g *Group) forward(ctx context.Context, req *exchange.Request, tiers [][]ca
 		r.lost = append(r.lost, l)
 		if ctx.Err() != nil {
 			return nil, interrupted(ctx, req)
+		}
+		if l.spoiled != nil {
+			return nil, l.spoiled
 		}
 	}
 	e := &exchange.Error{Status: http.StatusBadGateway, Message: "the origin cannot be reached", Err: r.causes()}
@@ -71,11 +78,15 @@ func repeatable(w *exchange.Wire) bool {
 // carry is run for a request that is passed through.
 func (l *leg) carry() {
 	limits := &l.options.Limits
-	limit := limits.Dial + limits.TLS + limits.Header
-	var timer *time.Timer // of the head; a body on its way up takes what it takes
-	if l.req.Wire.Body == nil {
-		timer = time.AfterFunc(limit, func() { l.cancel(errNoHead) })
-		defer timer.Stop()
+	head := headTime{limit: limits.Dial + limits.TLS + limits.Header, spent: func() { l.cancel(errNoHead) }}
+	defer head.end()
+	r := l.wireRequest()
+	var upload *awaited
+	if r.Body == nil {
+		head.begin()
+	} else { // on its way up it takes what it takes
+		upload = &awaited{ReadCloser: r.Body, ended: head.begin}
+		r.Body = upload
 	}
 	requested := l.options.Now()
 	ctx := httptrace.WithClientTrace(l.ctx, &httptrace.ClientTrace{
@@ -87,19 +98,21 @@ func (l *leg) carry() {
 			return nil
 		},
 	})
-	res, err := l.mirror.roundTrip(ctx, l.wireRequest(), true, false)
+	res, err := l.mirror.roundTrip(ctx, r, true, false)
 	if err != nil {
+		if l.spoiled = upload.failure(); l.spoiled != nil { // the mirror could not help it
+			l.cancel(nil)
+			return
+		}
 		l.fail(err)
 		return
 	}
-	if timer != nil {
-		timer.Stop()
-	}
+	head.end()
 	l.mirror.alive()
 	now := time.Now()
 	l.mirror.standing.note(func(r Record) Record { return r.answered(now) })
 	header, size := passed(res.Header, res.named)
-	l.outcome, l.noStore = good, size > maxStored
+	l.outcome, l.noStore = good, size > maxStored || slices.ContainsFunc(res.named, judging)
 	l.entry = &exchange.Entry{
 		Key: l.req.Key, Status: res.StatusCode, Header: header, Size: res.ContentLength,
 		Mirror: l.mirror.base, Requested: requested, Received: l.options.Now(),
@@ -117,6 +130,73 @@ func (l *leg) carry() {
 		return
 	}
 	l.body = newBody(l, res)
+}
+
+// judging says whether a field says who may store a response, or for which requests
+// it is: where Connection has it dropped (RFC 9110 §7.6.1), nobody knows that any more.
+func judging(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Cache-Control", "Cdn-Cache-Control", "Vary", "Age", "Date", "Expires", "Set-Cookie", "Content-Range":
+		return true
+	}
+	return false
+}
+
+// headTime is the time in which a head must come, from when it can. It is safe for
+// concurrent use.
+type headTime struct {
+	limit time.Duration
+	spent func()
+
+	mu    sync.Mutex
+	timer *time.Timer // guarded by mu; nil: it has not begun
+	over  bool        // guarded by mu
+}
+
+func (p *headTime) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over && p.timer == nil {
+		p.timer = time.AfterFunc(p.limit, p.spent)
+	}
+}
+
+func (p *headTime) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over = true; p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// awaited tells when a body has been read to its end, or why it could not be.
+type awaited struct {
+	io.ReadCloser
+	ended func()
+	err   atomic.Pointer[error] // of reading
+}
+
+func (a *awaited) Read(p []byte) (int, error) {
+	n, err := a.ReadCloser.Read(p)
+	if err == io.EOF {
+		a.ended()
+	} else if err != nil {
+		a.err.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
+
+// failure is what the client is told if its body did not come; nil if it did.
+func (a *awaited) failure() error {
+	if a == nil || a.err.Load() == nil {
+		return nil
+	}
+	err := *a.err.Load()
+	e := &exchange.Error{Status: http.StatusBadRequest, Message: "the body is incomplete", Reason: "body", Err: err}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		e.Status = http.StatusRequestTimeout
+	}
+	return e
 }
 
 // bodiless says whether a response has no content whatever its fields say (RFC 9112 §6.3).

@@ -4,9 +4,12 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -118,9 +121,57 @@ func TestForwardAsksOneAtATime(t *testing.T) {
 }
 
 func TestForwardTimesOut(t *testing.T) {
-	s := origin(t, silent)
+	s := origin(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // else nobody notices that the connection has ended
+		silent(w, r)
+	})
 	g := join(t, Options{Mirrors: mirrors(t, s.URL), Limits: Limits{Header: 20 * time.Millisecond}})
 	assert.Equal(t, http.StatusGatewayTimeout, failure(t, g, carried("GET", "/a", "")).Status)
+	assert.Equal(t, http.StatusGatewayTimeout, failure(t, g, carried("POST", "/a", "text")).Status, "once the body is there")
+}
+
+// TestHeadTime: the time for a head begins with the end of the body, and ends with the head.
+func TestHeadTime(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			spent := false
+			p := headTime{limit: time.Second, spent: func() { spent = true }}
+			pr, pw := io.Pipe()
+			body := &awaited{ReadCloser: pr, ended: p.begin}
+			go func() {
+				io.WriteString(pw, "a")
+				time.Sleep(time.Hour)
+				pw.Close()
+			}()
+			_, err := io.ReadFull(body, make([]byte, 1))
+			assert.NoError(t, err)
+			time.Sleep(time.Minute)
+			assert.False(t, spent, "a body takes what it takes")
+			if early {
+				p.end()
+			}
+			_, err = io.ReadAll(body)
+			assert.NoError(t, err)
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			assert.Equal(t, !early, spent)
+			p.end()
+		})
+	}
+}
+
+// TestForwardSpoiled: a client whose body does not come is no fault of the mirror's.
+func TestForwardSpoiled(t *testing.T) {
+	s := origin(t, func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+	for cause, status := range map[error]int{io.ErrUnexpectedEOF: 400, os.ErrDeadlineExceeded: 408} {
+		g := join(t, Options{Mirrors: mirrors(t, s.URL)})
+		for range sick {
+			req := carried("POST", "/a", "")
+			req.Wire.Body, req.Wire.Length = io.MultiReader(strings.NewReader("some"), iotest.ErrReader(cause)), -1
+			assert.Equal(t, status, failure(t, g, req).Status)
+		}
+		assert.Zero(t, g.Stats().Mirrors[0].Failed)
+	}
 }
 
 func TestForwardInterim(t *testing.T) {
@@ -172,6 +223,13 @@ func TestForwardBodies(t *testing.T) {
 		defer resp.Body.Close()
 		_, err = io.ReadAll(resp.Body)
 		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	})
+	t.Run("who may have it is not known", func(t *testing.T) {
+		for _, name := range []string{"cache-control", "Vary", "Set-Cookie", "X-Hop"} {
+			g := join(t, Options{Mirrors: mirrors(t, raw(t, "HTTP/1.1 200 OK\r\nConnection: "+name+"\r\nCache-Control: private\r\nContent-Length: 0\r\n\r\n"))})
+			resp, _ := get(t, g, carried("GET", "/a", ""))
+			assert.Equal(t, name != "X-Hop", resp.NoStore, name)
+		}
 	})
 	t.Run("large header", func(t *testing.T) {
 		g := join(t, Options{Mirrors: mirrors(t, raw(t, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", maxStored)+"\r\nContent-Length: 0\r\n\r\n"))})
