@@ -40,14 +40,6 @@ func (f SourceFunc) Get(ctx context.Context, req *Request) (*Response, error) { 
 // request, or change the response.
 type Filter func(next Source) Source
 
-// Chain wraps s in filters; the first filter is the outermost.
-func Chain(s Source, filters ...Filter) Source {
-	for i := len(filters) - 1; i >= 0; i-- {
-		s = filters[i](s)
-	}
-	return s
-}
-
 // Key is the cache key (RFC 9111 §2). Requests with equal keys are sent
 // upstream alike, so they may share a response.
 type Key struct {

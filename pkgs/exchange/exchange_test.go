@@ -1,7 +1,6 @@
 package exchange_test
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,22 +11,6 @@ import (
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
-
-func TestChain(t *testing.T) {
-	var order []string
-	named := func(name string) exchange.Filter {
-		return func(next exchange.Source) exchange.Source {
-			return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-				order = append(order, name)
-				return next.Get(ctx, req)
-			})
-		}
-	}
-	end := exchange.SourceFunc(func(context.Context, *exchange.Request) (*exchange.Response, error) { return nil, nil })
-	_, err := exchange.Chain(end, named("outer"), named("inner")).Get(t.Context(), nil)
-	require.NoError(t, err)
-	assert.Equal(t, []string{"outer", "inner"}, order)
-}
 
 func TestFreshened(t *testing.T) {
 	received := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
