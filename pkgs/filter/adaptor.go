@@ -75,37 +75,37 @@ func (a *requestAdaptor) Handle(_ context.Context, x *Exchange) string {
 		}
 	}
 	if !a.Header.empty() {
-		r := x.Request.Clone()
-		if r.Header == nil {
-			r.Header = http.Header{}
-		}
-		a.Header.apply(r.Header)
-		x.Request = r
+		x.EditRequest(a.Header.apply)
 	}
 	return ""
 }
 
 // path makes x's request that of another path, as the hub reads it. The query of
-// the first one stays where the hub lets it count.
+// the first one stays where the hub lets it count, and so does what filters before
+// have done to the request.
 func (a *requestAdaptor) path(x *Exchange) error {
 	old := x.Request
 	if old.Wire != nil || old.Post != nil {
-		return &exchange.Error{Status: http.StatusMethodNotAllowed, Message: "only GET and HEAD have another path here", Reason: "filter"}
+		return &exchange.Error{Status: http.StatusMethodNotAllowed, Message: "what is passed on as it came has no other path", Reason: "filter"}
 	}
 	before, query, _ := strings.Cut(old.Key.Path, "?")
 	to := a.Path.apply(before)
 	if to == before {
 		return nil
 	}
-	if !strings.HasPrefix(to, "/") {
+	decoded, err := url.PathUnescape(to) // a key's path is an escaped one
+	if err != nil || !strings.HasPrefix(to, "/") {
 		return fs.ErrNotExist
 	}
-	r, err := x.Hub.Parse(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: to, RawQuery: query}, Header: old.Client.Header})
+	r, err := x.Hub.Parse(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: decoded, RawPath: to, RawQuery: query}, Header: old.Client.Header})
 	if err != nil {
 		return err
 	}
-	r.Head, r.Client = old.Head, old.Client
+	r.Head, r.Client, r.Sieve = old.Head, old.Client, old.Sieve
 	x.Request = r
+	for _, edit := range x.edits {
+		x.editRequest(edit)
+	}
 	return nil
 }
 

@@ -24,11 +24,12 @@ func (o *corsOptions) Check(reject func(path, format string, args ...any)) {
 	for i, origin := range o.Origins {
 		at := fmt.Sprintf("origins[%d]", i)
 		scheme, host, ok := strings.Cut(origin, "://")
+		host = strings.TrimPrefix(host, "*.") // https://*.example.org, not https://*example.org, which decoys can have
 		switch {
 		case origin == "*" && o.Credentials:
 			reject(at, "* may not be together with credentials: every page could use them")
 		case origin == "*":
-		case !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/?# ") || strings.Contains(host[1:], "*"):
+		case !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/?# *") || strings.Contains(scheme, "*"):
 			reject(at, "%q is no origin such as https://app.example.org or https://*.example.org", origin)
 		}
 	}

@@ -154,6 +154,7 @@ type Exchange struct {
 	resp  *exchange.Response
 	err   error
 	after []func()
+	edits []func(http.Header) // of Request's fields, so far
 
 	// What of resp was copied, so that nobody else has it: others share what comes
 	// from the cache.
@@ -180,6 +181,21 @@ func (x *Exchange) replace(resp *exchange.Response, err error) {
 // After has f called once the flow is over, with the last one first. f may look at
 // the answer, and answer otherwise.
 func (x *Exchange) After(f func()) { x.after = append(x.after, f) }
+
+// EditRequest changes the fields that mirrors are sent.
+func (x *Exchange) EditRequest(edit func(http.Header)) {
+	x.edits = append(x.edits, edit)
+	x.editRequest(edit)
+}
+
+func (x *Exchange) editRequest(edit func(http.Header)) {
+	r := x.Request.Clone()
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
+	edit(r.Header)
+	x.Request = r
+}
 
 // EditHeader changes the fields of the answer, that of an error included.
 func (x *Exchange) EditHeader(edit func(http.Header)) {

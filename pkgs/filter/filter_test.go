@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -458,4 +459,37 @@ func processTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// What filters have done to a request stays where a path is made another one.
+func TestRequestAdaptorKeepsWhatWasDone(t *testing.T) {
+	c := newClock()
+	hub := &Hub{Name: "h", Type: "npm", Parse: func(r *http.Request) (*exchange.Request, error) {
+		path := r.URL.EscapedPath()
+		return &exchange.Request{Key: exchange.Key{Hub: "h", Path: path}, Package: strings.Trim(path, "/"), Header: http.Header{
+			"Authorization": r.Header["Authorization"], "Accept": {"*/*"},
+		}}, nil
+	}}
+	token := makeFilter(t, TokenAuth(), c, func(o *tokenAuthOptions) { o.Tokens = []namedToken{{"ann", "t"}} })
+	fields := makeFilter(t, RequestAdaptor(), c, func(o *requestAdaptorOptions) { o.Header.Set = map[string]string{"X-Key": "k"} })
+	sieve := &exchange.Sieve{Rules: "some", Shows: func(string, time.Time) bool { return false }}
+	moved := makeFilter(t, RequestAdaptor(), c, func(o *requestAdaptorOptions) { o.Path.TrimPrefix = "/old" })
+
+	r, err := hub.Parse(httptest.NewRequest("GET", "/old/a%20b%5B1%5D", nil))
+	require.NoError(t, err)
+	r.Head, r.Client.Header = true, http.Header{"Authorization": {"Bearer t"}}
+	r.Header["Authorization"] = []string{"Bearer t"}
+	x := &Exchange{Hub: hub, Request: r}
+	for _, f := range []Filter{token, fields, word{does: func(x *Exchange) { x.Sift(sieve) }}, moved} {
+		require.Empty(t, f.Handle(t.Context(), x))
+	}
+	assert.Equal(t, "/a%20b%5B1%5D", x.Request.Key.Path, "escapes are not escaped again")
+	assert.Equal(t, http.Header{"Accept": {"*/*"}, "X-Key": {"k"}}, x.Request.Header)
+	assert.Same(t, sieve, x.Request.Sieve)
+	assert.True(t, x.Request.Head)
+
+	bad := makeFilter(t, RequestAdaptor(), c, func(o *requestAdaptorOptions) { o.Path.AddPrefix = "/%zz" })
+	result, x := handle(bad, hub, r)
+	assert.Equal(t, "invalidPath", result)
+	assert.Equal(t, 404, x.Status())
 }

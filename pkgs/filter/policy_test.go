@@ -366,6 +366,12 @@ func TestCORS(t *testing.T) {
 	result, _ := handle(f, npm, r)
 	assert.Equal(t, "rejected", result)
 
+	for _, origin := range []string{"https://*", "https://*example.org", "*://example.org", "https://*.", "https://a.*.org", "example.org", "https://x/y"} {
+		wrong := 0
+		(&corsOptions{Origins: []string{origin}}).Check(func(string, string, ...any) { wrong++ })
+		assert.Equal(t, 1, wrong, origin)
+	}
+
 	all := makeFilter(t, CORS(), newClock(), func(o *corsOptions) { o.Origins = []string{"*"} })
 	w, _ = preflight(all, "Origin", "https://x", "Access-Control-Request-Method", "GET")
 	assert.Equal(t, "*", w.Header().Get("Access-Control-Allow-Origin"))

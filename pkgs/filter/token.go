@@ -75,9 +75,7 @@ func (a *tokenAuth) Status() any { return map[string]int{"tokens": len(a.users)}
 func (x *Exchange) authenticated(user string) {
 	x.User = user
 	if x.Request.Header["Authorization"] != nil {
-		r := x.Request.Clone()
-		delete(r.Header, "Authorization")
-		x.Request = r
+		x.EditRequest(func(h http.Header) { delete(h, "Authorization") })
 	}
 }
 
