@@ -29,7 +29,7 @@ COPY --from=build /out/cache-proxy /bin/cache-proxy
 
 # A user without privileges, and the only folder that it may write.
 RUN adduser -D -H -u 8881 -s /sbin/nologin cache-proxy \
- && install -d -o cache-proxy -g cache-proxy /data
+ && mkdir /data && chown cache-proxy:cache-proxy /data
 
 # ./config.yaml is /config.yaml and ./data is /data. Without the former, the
 # embedded default runs.
