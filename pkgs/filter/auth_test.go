@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -77,6 +79,22 @@ func TestBasicAuth(t *testing.T) {
 	result, _ = ask("Authorization", basicField("bob", "new one"))
 	assert.Empty(t, result)
 	assert.Equal(t, map[string]int{"users": 1}, f.Status())
+}
+
+// That a file cannot be read is said, whoever looks at the filter meanwhile.
+func TestFileThatCannotBeReadIsSaid(t *testing.T) {
+	c, file, said := newClock(), filepath.Join(t.TempDir(), "users"), &bytes.Buffer{}
+	require.NoError(t, os.WriteFile(file, []byte(htpasswd(t, "ann", "a")), 0o600))
+	f, err := BasicAuth().New(&basicAuthOptions{Htpasswd: file}, Env{Log: slog.New(slog.NewTextHandler(said, nil)), Now: c.Now})
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(file))
+	c.advance(time.Second)
+	assert.Equal(t, map[string]int{"users": 1}, f.Status())
+	for range 2 {
+		result, _ := handle(f, npm, request("a", "1", "Authorization", basicField("ann", "a")))
+		assert.Empty(t, result)
+	}
+	assert.Equal(t, 1, strings.Count(said.String(), "users are those of before"), said)
 }
 
 func TestHtpasswd(t *testing.T) {
@@ -319,7 +337,12 @@ func TestJWTDiscovery(t *testing.T) {
 		return result
 	}
 	first, second := sign(t, jose.RS256, one, "1", claims), sign(t, jose.ES256, two, "2", claims)
-	f := makeFilter(t, JWT(), c, func(o *jwtOptions) { o.Discover, o.Issuer = true, provider.URL })
+	said := &bytes.Buffer{} // its handler has a lock, and nobody writes when it is read
+	k := JWT()
+	options := k.Options().(*jwtOptions)
+	options.Discover, options.Issuer = true, provider.URL
+	f, err := k.New(options, Env{Log: slog.New(slog.NewTextHandler(said, nil)), Now: c.Now})
+	require.NoError(t, err)
 	assert.Empty(t, ask(f, first))
 	assert.EqualValues(t, 2, asked.Load())
 	assert.Equal(t, map[string]int{"keys": 1}, f.Status(), "a secret that all can read is none")
@@ -334,11 +357,25 @@ func TestJWTDiscovery(t *testing.T) {
 	keys.Store(nil)
 	c.advance(2 * time.Hour)
 	assert.Empty(t, ask(f, second), "the issuer is away")
+	require.Eventually(t, func() bool {
+		k := f.(*jwtAuth).keys
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.loading == nil
+	}, 5*time.Second, time.Millisecond)
+	assert.Contains(t, said.String(), "keys are those of before")
 
 	f = makeFilter(t, JWT(), c, func(o *jwtOptions) { o.Discover, o.Issuer = true, provider.URL })
 	result, x := handle(f, npm, request("a", "1", "Authorization", "Bearer "+first))
 	assert.Equal(t, "unavailable", result)
 	assert.Equal(t, 503, x.Status())
+	f = makeFilter(t, JWT(), c, func(o *jwtOptions) {
+		o.JWKS, err = url.Parse(strings.Replace(provider.URL, "//", "//me:pass@", 1))
+	})
+	require.NoError(t, err)
+	_, x = handle(f, npm, request("a", "1", "Authorization", "Bearer "+first))
+	assert.ErrorContains(t, x.err, "503 Service Unavailable")
+	assert.NotContains(t, x.err.Error(), "pass", "which the log would have")
 
 	keys.Store(&jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &one.PublicKey, KeyID: "1"}}})
 	issuer.Store("https://decoy.example.org")
@@ -351,8 +388,28 @@ func TestJWTDiscovery(t *testing.T) {
 
 	text, err := json.Marshal(keys.Load())
 	require.NoError(t, err)
+	text = bytes.Replace(text, []byte(`[`), []byte(`[{"kty": "OKP", "crv": "X25519", "x": "AA"}, {"kty": "later"}, `), 1)
 	file := filepath.Join(t.TempDir(), "keys.json")
 	require.NoError(t, os.WriteFile(file, text, 0o600))
 	f = makeFilter(t, JWT(), c, func(o *jwtOptions) { o.JWKS = &url.URL{Scheme: "file", Path: file} })
 	assert.Empty(t, ask(f, first))
+}
+
+func FuzzKeySet(f *testing.F) {
+	f.Add([]byte(`{"keys": [{"kty": "OKP", "crv": "X25519", "x": "AA"}, {"kty": "oct", "k": "c2VjcmV0"}]}`))
+	f.Add([]byte(`{"keys": [{"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var set keySet
+		if json.Unmarshal(text, &set) != nil {
+			return
+		}
+		public, err := set.public("here")
+		if err != nil {
+			return
+		}
+		for _, key := range public.Keys {
+			require.True(t, key.IsPublic())
+			require.True(t, key.Valid())
+		}
+	})
 }

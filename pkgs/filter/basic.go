@@ -135,10 +135,7 @@ func (a *basicAuth) right(ctx context.Context, users map[string][]byte, user, pa
 	return true
 }
 
-func (a *basicAuth) Status() any {
-	users, _ := a.file.value()
-	return map[string]int{"users": len(users)}
-}
+func (a *basicAuth) Status() any { return map[string]int{"users": len(a.file.known())} }
 
 // A watched file has a value, which is read again when the file changes. It is
 // looked at once a second at most.
@@ -155,6 +152,13 @@ type watched[T any] struct {
 
 func newWatched[T any](name string, now func() time.Time, first T, read func(string) (T, error)) *watched[T] {
 	return &watched[T]{name: name, now: now, read: read, last: first, at: now(), seen: stampOf(name)}
+}
+
+// known is what the file said when it was last looked at.
+func (w *watched[T]) known() T {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
 }
 
 // value is what the file says. With an error, which is returned once for each

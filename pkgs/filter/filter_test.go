@@ -312,6 +312,13 @@ func TestRateLimiter(t *testing.T) {
 	assert.LessOrEqual(t, f.Status().(map[string]int)["budgets"], 3, "two, and the one that all others share")
 	c.advance(time.Minute)
 	assert.Equal(t, 2, take(f, 9, from("203.0.113.1"), npm, ""), "those that are whole again make room")
+
+	f = limit(func(o *rateLimiterOptions) { o.Requests, o.Per, o.Clients = 24, 24*time.Hour, 2 })
+	assert.Equal(t, 1, take(f, 1, from("203.0.113.1"), npm, ""))
+	assert.Equal(t, 1, take(f, 1, from("203.0.113.9"), npm, ""))
+	assert.Equal(t, 24, take(f, 99, from("203.0.113.2"), npm, ""), "what all others share")
+	c.advance(90 * time.Minute)
+	assert.Equal(t, 24, take(f, 99, from("203.0.113.3"), npm, ""), "room is made as soon as there is some")
 }
 
 func TestPatterns(t *testing.T) {

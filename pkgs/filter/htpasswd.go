@@ -34,7 +34,7 @@ func stampOf(name string) stamp {
 	return s
 }
 
-// readFile is the content of a regular file of at most maxFile bytes.
+// readFile is the content of a file of at most maxFile bytes.
 func readFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

@@ -138,6 +138,9 @@ func (k *keys) reload(done chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), keysTime)
 	defer cancel()
 	set, err := k.load(ctx)
+	if err != nil && k.count() > 0 { // else who wants them says it
+		k.log.Warn("keys are those of before", "err", err)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.err = err; err == nil {
@@ -176,11 +179,11 @@ func discover(ctx context.Context, client *http.Client, issuer string) (*jose.JS
 
 // loadKeys fetches a set of public keys.
 func loadKeys(ctx context.Context, client *http.Client, from *url.URL) (*jose.JSONWebKeySet, error) {
-	var set jose.JSONWebKeySet
+	var set keySet
 	if err := fetch(ctx, client, from.String(), &set); err != nil {
 		return nil, err
 	}
-	return publicKeys(&set, from.Redacted())
+	return set.public(from.Redacted())
 }
 
 // readKeys reads a set of public keys from a file.
@@ -189,11 +192,11 @@ func readKeys(name string) (*jose.JSONWebKeySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	var set jose.JSONWebKeySet
+	var set keySet
 	if err := json.Unmarshal(text, &set); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return publicKeys(&set, name)
+	return set.public(name)
 }
 
 // readKey is a set of the one key in a PEM file.
@@ -205,15 +208,22 @@ func readKey(name string) (*jose.JSONWebKeySet, error) {
 	return &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key}}}, nil
 }
 
-// publicKeys are those of a set (RFC 7517 §5) that is from somewhere.
-func publicKeys(set *jose.JSONWebKeySet, from string) (*jose.JSONWebKeySet, error) {
-	public := set.Keys[:0]
-	for _, key := range set.Keys {
-		if key.IsPublic() { // a secret that everybody can read is none
-			public = append(public, key)
+// A keySet is a set of keys as it is written (RFC 7517 §5).
+type keySet struct {
+	Keys []json.RawMessage `json:"keys"`
+}
+
+// public are the public keys of a set that is from somewhere. Those of a kind that
+// is not known here are none, and spoil nothing.
+func (s *keySet) public(from string) (*jose.JSONWebKeySet, error) {
+	set := &jose.JSONWebKeySet{}
+	for _, text := range s.Keys {
+		var key jose.JSONWebKey
+		if json.Unmarshal(text, &key) == nil && key.IsPublic() { // a secret that everybody can read is none
+			set.Keys = append(set.Keys, key)
 		}
 	}
-	if set.Keys = public; len(public) == 0 {
+	if len(set.Keys) == 0 {
 		return nil, fmt.Errorf("%s has no public key", from)
 	}
 	return set, nil
@@ -230,6 +240,7 @@ func fetch(ctx context.Context, client *http.Client, from string, to any) error 
 		return err
 	}
 	defer resp.Body.Close()
+	from = req.URL.Redacted()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answers %s", from, resp.Status)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -255,6 +256,40 @@ func TestWebhook(t *testing.T) {
 }
 
 func firstOf(s string, _ int) string { return s }
+
+// However many versions are asked for by clients that do not wait, so many questions
+// are on their way and no more.
+func TestWebhookQuestionsAreBounded(t *testing.T) {
+	var asked atomic.Int64
+	release := make(chan struct{})
+	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked.Add(1)
+		<-release
+	}))
+	defer service.Close()
+	u, err := url.Parse(service.URL)
+	require.NoError(t, err)
+	f := makeFilter(t, Webhook(), newClock(), func(o *webhookOptions) { o.URL, o.Timeout = u, time.Minute }).(*webhook)
+	hub := &Hub{Name: "h", Type: "npm"}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range 10 * maxQuestions {
+		x := &Exchange{Hub: hub, Request: request("a", fmt.Sprint(i))}
+		f.Handle(gone, x)
+	}
+	f.mu.Lock()
+	assert.LessOrEqual(t, len(f.asking), maxQuestions)
+	f.mu.Unlock()
+	var last sync.WaitGroup
+	last.Go(func() {
+		result, _ := handle(f, hub, request("b", "1"))
+		assert.Empty(t, result, "it has its turn")
+	})
+	close(release)
+	last.Wait()
+	require.Eventually(t, func() bool { return len(f.turns) == 0 }, 5*time.Second, time.Millisecond)
+	assert.LessOrEqual(t, asked.Load(), int64(maxQuestions+1))
+}
 
 // G030: a line for each, of hits, misses and refusals, with the bytes that went out.
 func TestAudit(t *testing.T) {

@@ -130,10 +130,14 @@ func (l *rateLimiter) take(b budget, now time.Duration) (wait time.Duration) {
 	return 0
 }
 
+// sweepEach is how long, for each budget, no other sweep follows one, which looks at
+// all of them: some hundred times what that takes.
+const sweepEach = 10 * time.Microsecond
+
 // sweep forgets the budgets that are whole again, and reports whether there is
-// room now. It is worth while once in the time in which one can become whole.
+// room now.
 func (l *rateLimiter) sweep(now time.Duration) bool {
-	if l.swept != 0 && now-l.swept < l.room {
+	if l.swept != 0 && now-l.swept < min(l.room, time.Duration(len(l.spent))*sweepEach) {
 		return false
 	}
 	l.swept = now

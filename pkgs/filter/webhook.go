@@ -49,15 +49,19 @@ func (o *webhookOptions) Check(reject func(path, format string, args ...any)) {
 func Webhook() Kind {
 	return Define("asks a service before a first download", []Result{{Name: "denied"}, {Name: "failed"}},
 		webhookOptions{Timeout: 5 * time.Second, Remember: time.Hour}, func(o webhookOptions, env Env) (Filter, error) {
-			w := &webhook{webhookOptions: o, log: env.Log, now: env.Now, known: map[string]verdict{}, asking: map[string]*question{}}
+			w := &webhook{
+				webhookOptions: o, log: env.Log, now: env.Now, turns: make(chan struct{}, maxQuestions),
+				known: map[string]verdict{}, asking: map[string]*question{},
+			}
 			w.client = &http.Client{Timeout: o.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 			return w, nil
 		})
 }
 
 const (
-	maxVerdicts = 65536
-	maxReason   = 4 << 10 // bytes of an answer that are looked at
+	maxVerdicts  = 65536
+	maxQuestions = 64      // on their way; whoever has another one waits
+	maxReason    = 4 << 10 // bytes of an answer that are looked at
 )
 
 type webhook struct {
@@ -66,6 +70,7 @@ type webhook struct {
 	log    *slog.Logger
 	now    func() time.Time
 	asked  atomic.Int64
+	turns  chan struct{} // has one for each question that is on its way
 
 	mu     sync.Mutex
 	known  map[string]verdict   // guarded by mu; by package URL and hub
@@ -118,23 +123,22 @@ func (w *webhook) ask(ctx context.Context, x *Exchange) (verdict, error) {
 	r := x.Request
 	purl := purlOf(x.Hub, r.Package, r.Version)
 	key := x.Hub.Name + " " + purl
-	now := w.now()
-	w.mu.Lock()
-	if v, ok := w.known[key]; ok && now.Before(v.until) {
-		w.mu.Unlock()
-		return v, nil
-	}
-	q := w.asking[key]
-	if q == nil {
-		q = &question{done: make(chan struct{})}
-		w.asking[key] = q
+	v, q := w.heard(key)
+	if q == nil && v == nil {
+		select {
+		case w.turns <- struct{}{}:
+		case <-ctx.Done():
+			return verdict{}, context.Cause(ctx)
+		}
 		body, err := json.Marshal(map[string]string{"Module": r.Package, "Version": r.Version, "Hub": x.Hub.Name, "Type": x.Hub.Type, "Purl": purl})
 		if err != nil {
 			panic(err) // strings
 		}
-		go w.post(key, q, body) // ends with the client's timeout
+		v, q = w.begin(key, body)
 	}
-	w.mu.Unlock()
+	if v != nil {
+		return *v, nil
+	}
 	select {
 	case <-q.done:
 		return q.verdict, q.err
@@ -143,8 +147,42 @@ func (w *webhook) ask(ctx context.Context, x *Exchange) (verdict, error) {
 	}
 }
 
+// heard is what the service has said, or the question that is on its way; neither if
+// it is to be asked.
+func (w *webhook) heard(key string) (*verdict, *question) {
+	now := w.now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.heardLocked(key, now)
+}
+
+func (w *webhook) heardLocked(key string, now time.Time) (*verdict, *question) {
+	if v, ok := w.known[key]; ok && now.Before(v.until) {
+		return &v, nil
+	}
+	return nil, w.asking[key]
+}
+
+// begin asks, unless somebody has begun to meanwhile. The caller has taken a turn,
+// which ends with the question.
+func (w *webhook) begin(key string, body []byte) (*verdict, *question) {
+	now := w.now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v, q := w.heardLocked(key, now)
+	if v != nil || q != nil {
+		<-w.turns
+		return v, q
+	}
+	q = &question{done: make(chan struct{})}
+	w.asking[key] = q
+	go w.post(key, q, body) // ends with the client's timeout
+	return nil, q
+}
+
 // post asks, and keeps what it hears. Nobody's leaving ends it.
 func (w *webhook) post(key string, q *question, body []byte) {
+	defer func() { <-w.turns }()
 	w.asked.Add(1)
 	q.verdict, q.err = w.send(body)
 	if q.denied {
