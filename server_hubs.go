@@ -59,10 +59,10 @@ var hubs = map[HubType]module{
 // describe; its files lie at the top of the storage.
 const defaultHub = "default"
 
-func newFiles(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+func newFiles(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 	opts := files.Options{Name: o.Name, Policies: o.Policies, IgnoreQuery: c.IgnoreQuery}
 	if o.Name != defaultHub { // that one is the original's: it looks into nothing
-		opts.Hub, opts.Ledger = &o, l
+		opts.Hub = &o
 	}
 	return files.New(opts), nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
@@ -32,6 +33,24 @@ func WithTag(resp *exchange.Response, digest exchange.Digest) *exchange.Response
 		return WithField(resp, "Etag", "")
 	}
 	return WithField(resp, "Etag", `"`+digest.Hex()+`"`)
+}
+
+// Within is req, which only what is no older than age answers without a question to
+// upstream: 0 is to validate what is stored, [freshness.Forever] is to take it.
+func Within(req *exchange.Request, age time.Duration) *exchange.Request {
+	req = req.Clone()
+	req.Policy.TTL = age
+	return req
+}
+
+// Whole is req for the content too, where it was for the head alone.
+func Whole(req *exchange.Request) *exchange.Request {
+	if !req.Head {
+		return req
+	}
+	req = req.Clone()
+	req.Head = false
+	return req
 }
 
 // Missing says that a status means that there is nothing.

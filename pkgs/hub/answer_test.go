@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -26,6 +27,18 @@ func TestWithField(t *testing.T) {
 	assert.Equal(t, http.Header{"X": {"y"}}, hub.WithTag(resp, "").Entry.Header)
 	assert.Equal(t, http.Header{"Etag": {"a", "b"}, "X": {"y"}}, header, "entries are not changed")
 	assert.Equal(t, http.Header{"A": {"b"}}, hub.WithField(&exchange.Response{Entry: &exchange.Entry{}}, "a", "b").Entry.Header)
+}
+
+func TestWithin(t *testing.T) {
+	req := &exchange.Request{Target: "/x", Policy: freshness.Policy{TTL: time.Hour, StaleIfError: time.Minute}}
+	assert.Equal(t, freshness.Policy{TTL: 0, StaleIfError: time.Minute}, hub.Within(req, 0).Policy)
+	assert.Equal(t, "/x", hub.Within(req, freshness.Forever).Target)
+	assert.Equal(t, time.Hour, req.Policy.TTL)
+
+	assert.Same(t, req, hub.Whole(req))
+	head := &exchange.Request{Target: "/x", Head: true}
+	assert.Equal(t, &exchange.Request{Target: "/x"}, hub.Whole(head))
+	assert.True(t, head.Head)
 }
 
 func TestConsult(t *testing.T) {
@@ -91,6 +104,15 @@ func TestJudged(t *testing.T) {
 	assert.Equal(t, []string{"b"}, asked[1].Avoid)
 	assert.Nil(t, asked[0].Resume, "a rest has no beginning")
 
+	contents = []string{"good"}
+	resp, err = o.Judged(t.Context(), next, &exchange.Request{}, hub.BeginsWith("go"))
+	require.NoError(t, err)
+	text, err = io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.Equal(t, "good", string(text))
+	_, err = o.Judged(t.Context(), next, &exchange.Request{}, hub.BeginsWith("good and more"))
+	assert.Error(t, err, "content that ends before")
+
 	contents = []string{"bad"}
 	_, err = o.Judged(t.Context(), next, &exchange.Request{}, judge)
 	var stated *exchange.Error
@@ -119,6 +141,18 @@ func TestRecent(t *testing.T) {
 	assert.False(t, ok, "one too many: all are forgotten")
 	got, _ = r.Get("c")
 	assert.Equal(t, 4, got)
+}
+
+func TestPace(t *testing.T) {
+	now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	p := hub.NewPace(&hub.Options{Now: func() time.Time { return now }}, time.Minute)
+	assert.True(t, p.Next("a"))
+	now = now.Add(59 * time.Second)
+	assert.False(t, p.Next("a"))
+	assert.True(t, p.Next("b"))
+	now = now.Add(time.Second)
+	assert.True(t, p.Next("a"), "what was refused does not count")
+	assert.False(t, p.Next("a"))
 }
 
 func TestNewest(t *testing.T) {

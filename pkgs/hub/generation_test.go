@@ -88,3 +88,27 @@ func TestMemberOfWhatWasGiven(t *testing.T) {
 	require.NotNil(t, gen)
 	assert.EqualValues(t, 2, gen.Order, "what is published is not what is stored")
 }
+
+// TestSigned: a root and its companions are known by the format, and nothing else is
+// asked for.
+func TestSigned(t *testing.T) {
+	g := NewGenerations(&Options{Name: "h"}, Format{
+		Companions: func(path string) ([]string, bool) { return []string{path + ".sig"}, strings.HasSuffix(path, ".db") },
+		Unordered:  true,
+		Request: func(path string) *exchange.Request {
+			return &exchange.Request{Key: exchange.Key{Hub: "h", Path: path}, Target: path}
+		},
+	}, GenerationOptions{})
+	for path, known := range map[string]bool{"/core.db": true, "/core.db.sig": true, "/core.db.asc": false, "/core.sig": false, "/core.db/x": false, "/": false} {
+		asked := 0
+		next := exchange.SourceFunc(func(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
+			asked++
+			return &exchange.Response{Entry: &exchange.Entry{Key: req.Key, Status: http.StatusNotFound}, Body: http.NoBody}, nil
+		})
+		resp, ok, err := g.Signed(t.Context(), next, &exchange.Request{Key: exchange.Key{Hub: "h", Path: path}, Target: path})
+		require.NoError(t, err, path)
+		assert.Equal(t, known, ok, path)
+		assert.Equal(t, known, resp != nil, path)
+		assert.Equal(t, known, asked > 0, path)
+	}
+}

@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -56,4 +57,15 @@ func Beginning(n int64, check func(head []byte) error) func(*exchange.Response) 
 		}
 		return rest{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}, nil
 	}
+}
+
+// BeginsWith is a judge for [Options.Judged] of content that begins with prefix, as
+// packed content does and a page that asks for a login does not.
+func BeginsWith(prefix string) func(*exchange.Response) (io.ReadCloser, error) {
+	return Beginning(int64(len(prefix)), func(head []byte) error {
+		if string(head) != prefix {
+			return fmt.Errorf("content that begins with %q, not %q", head, prefix)
+		}
+		return nil
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
@@ -16,26 +15,20 @@ import (
 // for concurrent use.
 type Lists struct {
 	read func(p string, r io.Reader, teach func(p string, f exchange.Fact)) error
-	now  func() time.Time
 
 	known  *Recent[exchange.Digest, map[string]exchange.Fact] // by the list's digest
-	forced *Recent[string, time.Time]                         // by the list's path
+	forced *Pace                                              // lists that may be asked for anew, by path
 }
 
 // Bounds of what is remembered of lists.
 const (
 	maxListed = 10_000 // files of one
 	maxLists  = 32
-	maxForced = 1000
 )
 
 // NewLists makes them. read teaches what the list at a path says.
 func NewLists(o *Options, read func(p string, r io.Reader, teach func(p string, f exchange.Fact)) error) *Lists {
-	return &Lists{
-		read: read, now: o.Time,
-		known:  NewRecent[exchange.Digest, map[string]exchange.Fact](maxLists),
-		forced: NewRecent[string, time.Time](maxForced),
-	}
+	return &Lists{read: read, known: NewRecent[exchange.Digest, map[string]exchange.Fact](maxLists), forced: NewPace(o, forceTime)}
 }
 
 // Get answers for a file that the list at path may list. ask gets the list; anew
@@ -47,7 +40,7 @@ func (l *Lists) Get(ctx context.Context, next exchange.Source, req *exchange.Req
 		return next.Get(ctx, req)
 	}
 	resp, err := next.Get(ctx, pinnedTo(req, fact))
-	if err == nil && resp.Entry.Status < http.StatusBadRequest || ctx.Err() != nil || !l.force(path) {
+	if err == nil && resp.Entry.Status < http.StatusBadRequest || ctx.Err() != nil || !l.forced.Next(path) {
 		return resp, err
 	}
 	newer, listed := l.fact(req.Key.Path, path, ask, true)
@@ -97,14 +90,4 @@ func (l *Lists) fact(file, path string, ask func(anew bool) (*exchange.Response,
 	}
 	f, ok = all[file]
 	return f, ok
-}
-
-// force says whether a list may be asked for anew: now and then.
-func (l *Lists) force(path string) (ok bool) {
-	now := l.now()
-	l.forced.Update(path, func(last time.Time, _ bool) (time.Time, bool) {
-		ok = now.Sub(last) >= forceTime
-		return now, ok
-	})
-	return ok
 }

@@ -49,6 +49,32 @@ func (r *Recent[K, V]) Update(key K, f func(old V, known bool) (V, bool)) {
 	r.values[key] = value
 }
 
+// maxPaced is how many keys a Pace remembers.
+const maxPaced = 10_000
+
+// A Pace lets what is done for a key be done once in a time. It is safe for
+// concurrent use.
+type Pace struct {
+	options *Options
+	every   time.Duration
+	last    *Recent[string, time.Time]
+}
+
+// NewPace is one of once in every, by the time of the options.
+func NewPace(o *Options, every time.Duration) *Pace {
+	return &Pace{options: o, every: every, last: NewRecent[string, time.Time](maxPaced)}
+}
+
+// Next says whether it is time for a key, and then counts from now.
+func (p *Pace) Next(key string) (ok bool) {
+	now := p.options.Time()
+	p.last.Update(key, func(last time.Time, _ bool) (time.Time, bool) {
+		ok = now.Sub(last) >= p.every
+		return now, ok
+	})
+	return ok
+}
+
 // maxDated is how much content is remembered of whose date something is known.
 const maxDated = 10_000
 

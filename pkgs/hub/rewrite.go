@@ -39,11 +39,7 @@ const editAhead = 1 << 20
 func (o *Options) Edited(ctx context.Context, next exchange.Source, req *exchange.Request, rules string, edit Edit) (*exchange.Response, error) {
 	given := rules
 	rules += o.places()
-	whole := req
-	if req.Head { // the length of what edit writes is known from the whole alone
-		whole = req.Clone()
-		whole.Head = false
-	}
+	whole := Whole(req) // the length of what edit writes is known from that alone
 	resp, err := next.Get(ctx, whole)
 	if err != nil || resp.Entry.Status != http.StatusOK {
 		return resp, err

@@ -75,6 +75,19 @@ func ReadAll(r io.Reader, max int64) ([]byte, error) {
 	return text, nil
 }
 
+// Lines calls f with each line of r, without its end, until that says an error: that
+// of Lines too, as is a line of more than max bytes. A line is valid until f returns.
+func Lines(r io.Reader, max int, f func(line []byte) error) error {
+	in := bufio.NewScanner(r)
+	in.Buffer(make([]byte, 0, min(max, 64<<10)), max)
+	for in.Scan() {
+		if err := f(in.Bytes()); err != nil {
+			return err
+		}
+	}
+	return in.Err()
+}
+
 // counted counts what is read through it.
 type counted struct {
 	r io.Reader

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -91,6 +92,37 @@ func TestBomb(t *testing.T) {
 			assert.Less(t, n, int64(size)<<20)
 		})
 	}
+}
+
+func TestReadAll(t *testing.T) {
+	text, err := hub.ReadAll(strings.NewReader("abc"), 3)
+	require.NoError(t, err)
+	assert.Equal(t, "abc", string(text))
+	_, err = hub.ReadAll(strings.NewReader("abcd"), 3)
+	assert.EqualError(t, err, "more than 3 bytes")
+	_, err = hub.ReadAll(iotest.ErrReader(io.ErrClosedPipe), 3)
+	assert.Equal(t, io.ErrClosedPipe, err)
+}
+
+func TestLines(t *testing.T) {
+	lines := func(text string, stop string) (all []string, err error) {
+		err = hub.Lines(strings.NewReader(text), 10, func(line []byte) error {
+			all = append(all, string(line))
+			if string(line) == stop {
+				return io.ErrNoProgress
+			}
+			return nil
+		})
+		return all, err
+	}
+	all, err := lines("a\r\n\nb", "-")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a", "", "b"}, all)
+	all, err = lines("a\nb\nc\n", "b")
+	assert.Equal(t, io.ErrNoProgress, err)
+	assert.Equal(t, []string{"a", "b"}, all)
+	_, err = lines("a\n01234567890\n", "-")
+	assert.Error(t, err, "a long line")
 }
 
 func FuzzUnpack(f *testing.F) {

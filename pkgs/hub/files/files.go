@@ -21,7 +21,6 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // Options of a [Hub].
@@ -30,10 +29,9 @@ type Options struct {
 	Policies    *hub.Policies // by canonical path; paths without a rule are mutable
 	IgnoreQuery bool          // the query neither selects content nor goes upstream
 
-	// Hub and Ledger are for hubs of their own: checksum files teach, listings
-	// lead back. Without a Hub nothing is looked into, as in the original.
-	Hub    *hub.Options
-	Ledger *ledger.Ledger // nil learns nothing
+	// Hub is for hubs of their own: checksum files teach, listings lead back.
+	// Without one nothing is looked into, as in the original.
+	Hub *hub.Options
 }
 
 // A Hub is one plain tree. It is safe for concurrent use.

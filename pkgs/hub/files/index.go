@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -35,9 +34,9 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		case isDirectory(p, resp.Entry.URL):
 			resp.Body.Close()
 			return moved(req, p), nil
-		case hub.IsSums(path.Base(p)) && !resp.NoStore:
-			h.opts.Ledger.Learn(next, req, resp.Entry, p[:strings.LastIndexByte(p, '/')+1],
-				func(r io.Reader, teach func(string, exchange.Fact)) error { return hub.ReadSums(p, r, teach) })
+		case hub.IsSums(path.Base(p)):
+			dir, _ := path.Split(p)
+			h.opts.Hub.Learn(next, req, resp, dir, func(r io.Reader, teach hub.Teach) error { return hub.ReadSums(p, r, teach) })
 		}
 		return resp, nil
 	})
@@ -54,12 +53,8 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 // get answers for a path: for a signature with the one that is of the client's
 // checksum file.
 func (h *Hub) get(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	if _, ok := signatures(req.Key.Path); ok {
-		return h.generations.Root(ctx, next, req)
-	}
-	of := strings.TrimSuffix(req.Key.Path, path.Ext(req.Key.Path))
-	if all, ok := signatures(of); ok && slices.Contains(all, req.Key.Path) {
-		return h.generations.Companion(ctx, next, req, of, false)
+	if resp, ok, err := h.generations.Signed(ctx, next, req); ok {
+		return resp, err
 	}
 	return next.Get(ctx, req)
 }

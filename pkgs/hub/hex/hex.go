@@ -15,7 +15,6 @@ package hex
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"path"
@@ -38,6 +37,7 @@ type Hub struct {
 var (
 	_ hub.Hub        = (*Hub)(nil)
 	_ hub.Gatekeeper = (*Hub)(nil)
+	_ hub.Indexer    = (*Hub)(nil)
 )
 
 // New makes a hub.
@@ -153,32 +153,41 @@ func signatures(p string) (paths []string, ok bool) {
 	return []string{p + ".signed"}, classify(p).kind == list
 }
 
+// Index is the resource of the package. Nothing is merged: resources are signed. A tool
+// is no package.
+func (h *Hub) Index(req *exchange.Request) *exchange.Request {
+	p := classify(req.Key.Path)
+	if p.name == "" || strings.HasPrefix(req.Key.Path, "/installs/") {
+		return nil
+	}
+	return hub.IndexAt(h, req, p.repo+"/packages/"+p.name)
+}
+
 // Rewrite learns from what passes, and gives the signature that came with a list.
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
-		p := req.Key.Path
-		signed, isSignature := strings.CutSuffix(p, ".signed")
-		if _, listed := signatures(signed); isSignature && listed {
-			return h.generations.Companion(ctx, next, req, signed, false)
+		resp, ok, err := h.generations.Signed(ctx, next, req)
+		if !ok {
+			resp, err = next.Get(ctx, req)
 		}
-		at := classify(p)
-		if at.kind == list {
-			resp, err := h.generations.Root(ctx, next, req)
-			h.hub.Learn(next, req, resp, path.Dir(p)+"/", func(r io.Reader, teach hub.Teach) error { return readTools(p, r, teach) })
-			return resp, err
-		}
-		resp, err := next.Get(ctx, req)
-		switch {
+		switch p := classify(req.Key.Path); {
 		case err != nil:
 			return nil, err
-		case at.kind == fixed:
-			return h.tagged(req, resp), nil
-		case at.kind == resource && at.name != "":
-			prefix := at.repo + "/tarballs/" + at.name + "-"
+		case p.kind == list:
+			h.hub.Learn(next, req, resp, path.Dir(req.Key.Path)+"/", func(r io.Reader, teach hub.Teach) error {
+				return readTools(req.Key.Path, r, teach)
+			})
+		case p.kind == fixed && resp.Entry.Status == http.StatusOK && resp.Entry.Header.Get("Etag") == "":
+			// rebar3 takes no tarball without an entity tag, and not all mirrors send one.
+			if f, _ := h.hub.Ledger.Known(req.Key); f.Digest != "" {
+				return hub.WithTag(resp, f.Digest), nil
+			}
+		case p.kind == resource && p.name != "":
+			prefix := p.repo + "/tarballs/" + p.name + "-"
 			h.hub.Learn(next, req, resp, prefix, func(r io.Reader, teach hub.Teach) error {
-				return readPackage(r, hub.Name(at.name), func(version string, d exchange.Digest) {
-					if p, ok := hub.Canonical(prefix + version + ".tar"); ok {
-						teach(p, exchange.Fact{Digest: d})
+				return readPackage(r, hub.Name(p.name), func(version string, d exchange.Digest) {
+					if to, ok := hub.Canonical(prefix + version + ".tar"); ok {
+						teach(to, exchange.Fact{Digest: d})
 					}
 				})
 			})
@@ -187,30 +196,14 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	})
 }
 
-// tagged is resp with an entity tag, which rebar3 takes no tarball without, whether
-// the mirror has sent one or not. It takes resp over.
-func (h *Hub) tagged(req *exchange.Request, resp *exchange.Response) *exchange.Response {
-	f, _ := h.hub.Ledger.Known(req.Key)
-	if f.Digest == "" || resp.Entry.Status != http.StatusOK || resp.Entry.Header.Get("Etag") != "" {
-		return resp
-	}
-	return hub.WithTag(resp, f.Digest)
-}
-
 // Gate lets no page in where a resource was asked for: clients would find it wrong,
 // each of them until it is asked for again. Another mirror is asked instead.
 func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 	next = h.generations.Gate(next, cached)
-	packed := hub.Beginning(2, func(head []byte) error {
-		if string(head) != "\x1f\x8b" {
-			return errors.New("no resource of the registry: it is not packed")
-		}
-		return nil
-	})
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		if classify(req.Key.Path).kind != resource || req.Head {
 			return next.Get(ctx, req)
 		}
-		return h.hub.Judged(ctx, next, req, packed)
+		return h.hub.Judged(ctx, next, req, hub.BeginsWith("\x1f\x8b"))
 	})
 }

@@ -1,15 +1,15 @@
 package hex
 
 import (
-	"bufio"
+	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"path"
 	"strings"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/protobuf"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -29,85 +29,42 @@ const (
 	releaseOuter    = 5 // SHA-256 of the tarball
 )
 
-// A released version is what a resource says of one.
-type released struct{ version, outer string }
-
 // readPackage reads the resource of a package, and tells the digests of its
-// tarballs at the end, if the package is the one of that name. The signature is
-// not checked.
+// tarballs, if the package is the one of that name. The signature is not checked.
 func readPackage(r io.Reader, name string, teach func(version string, d exchange.Digest)) error {
 	text, err := hub.ReadAll(r, maxResource)
 	if err != nil {
 		return err
 	}
-	var releases []released
-	found := ""
-	err = fields(text, func(number protowire.Number, payload []byte) error {
-		if number != signedPayload {
-			return nil
-		}
-		return fields(payload, func(number protowire.Number, value []byte) error {
-			switch number {
-			case packageName:
-				found = string(value)
-			case packageReleases:
-				one, err := readRelease(value)
-				if err != nil {
-					return err
-				}
-				if len(releases) == maxReleases {
-					return fmt.Errorf("more than %d releases", maxReleases)
-				}
-				releases = append(releases, one)
-			}
-			return nil
-		})
-	})
+	signed, err := protobuf.Parse(text)
 	if err != nil {
 		return fmt.Errorf("resource: %w", err)
 	}
-	if found != name {
+	pkg, err := protobuf.Parse(signed.Last(signedPayload))
+	if err != nil {
+		return fmt.Errorf("payload: %w", err)
+	}
+	if found := pkg.Last(packageName); string(found) != name {
 		return fmt.Errorf("resource of the package %.100q", found)
 	}
-	for _, one := range releases {
-		if len(one.outer) == 32 {
-			teach(one.version, exchange.NewDigest("sha256", []byte(one.outer)))
+	if len(pkg[packageReleases]) > maxReleases {
+		return fmt.Errorf("more than %d releases", maxReleases)
+	}
+	digests := map[string]exchange.Digest{} // taught when all is found good
+	for _, text := range pkg[packageReleases] {
+		release, err := protobuf.Parse(text)
+		version, outer := release.Last(releaseVersion), release.Last(releaseOuter)
+		switch {
+		case err != nil:
+			return fmt.Errorf("release: %w", err)
+		case len(version) > maxText:
+			return fmt.Errorf("a version of more than %d bytes", maxText)
+		case len(outer) == sha256.Size:
+			digests[string(version)] = exchange.NewDigest("sha256", outer)
 		}
 	}
-	return nil
-}
-
-func readRelease(message []byte) (one released, err error) {
-	err = fields(message, func(number protowire.Number, value []byte) error {
-		switch {
-		case number != releaseVersion && number != releaseOuter:
-		case len(value) > maxText:
-			return fmt.Errorf("a version of more than %d bytes", maxText)
-		case number == releaseVersion:
-			one.version = string(value)
-		default:
-			one.outer = string(value)
-		}
-		return nil
-	})
-	return one, err
-}
-
-// fields calls f with every field of a message that has a length, and skips others.
-func fields(message []byte, f func(number protowire.Number, value []byte) error) error {
-	for len(message) > 0 {
-		number, kind, n := protowire.ConsumeField(message)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		if kind == protowire.BytesType {
-			_, _, head := protowire.ConsumeTag(message)
-			value, _ := protowire.ConsumeBytes(message[head:])
-			if err := f(number, value); err != nil {
-				return err
-			}
-		}
-		message = message[n:]
+	for version, digest := range digests {
+		teach(version, digest)
 	}
 	return nil
 }
@@ -115,7 +72,7 @@ func fields(message []byte, f func(number protowire.Number, value []byte) error)
 // readTools reads the list of tools at p, such as /installs/hex-1.x.csv, with the
 // columns version, SHA-512 and Elixir, or /installs/hex.csv, whose fourth one is
 // that of Erlang's release, which then is in the names of files.
-func readTools(p string, r io.Reader, teach func(path string, f exchange.Fact)) error {
+func readTools(p string, r io.Reader, teach hub.Teach) error {
 	name, old := strings.CutSuffix(strings.TrimSuffix(path.Base(p), ".csv"), "-1.x")
 	suffix := ""
 	switch {
@@ -124,12 +81,10 @@ func readTools(p string, r io.Reader, teach func(path string, f exchange.Fact)) 
 	case name == "rebar" && !old:
 		name = "rebar3"
 	}
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, maxText), maxText)
-	for lines.Scan() {
-		row := strings.Split(strings.TrimSpace(lines.Text()), ",")
+	return hub.Lines(r, maxText, func(line []byte) error {
+		row := strings.Split(string(bytes.TrimSpace(line)), ",")
 		if len(row) < 3 {
-			continue
+			return nil
 		}
 		file := row[2] + "/" + name + "-" + row[0]
 		if !old && len(row) > 3 {
@@ -139,6 +94,6 @@ func readTools(p string, r io.Reader, teach func(path string, f exchange.Fact)) 
 		if to, ok := hub.Beside(path.Dir(p)+"/", file+suffix); ok && err == nil {
 			teach(to, exchange.Fact{Digest: d})
 		}
-	}
-	return lines.Err()
+		return nil
+	})
 }

@@ -35,9 +35,7 @@ func (h *Hub) tagged(ctx context.Context, next exchange.Source, req *exchange.Re
 	}
 	if req.Head { // the head does not tell
 		resp.Body.Close()
-		whole := req.Clone()
-		whole.Head = false
-		if resp, err = next.Get(ctx, whole); err != nil || resp.Entry.Status != http.StatusOK {
+		if resp, err = next.Get(ctx, hub.Whole(req)); err != nil || resp.Entry.Status != http.StatusOK {
 			return resp, "", err
 		}
 	}

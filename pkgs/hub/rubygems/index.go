@@ -1,7 +1,6 @@
 package rubygems
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"io"
@@ -45,19 +44,17 @@ func createdAt(head []byte) time.Time {
 // records calls f with the lines of a file of the compact index, which begin
 // behind a line of three dashes, and without it at once.
 func records(r io.Reader, f func(first, rest string)) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
-	for header := true; lines.Scan(); {
-		line := lines.Text()
-		switch first, rest, found := strings.Cut(line, " "); {
-		case line == "---":
+	header := true
+	return hub.Lines(r, maxLine, func(line []byte) error {
+		switch first, rest, found := strings.Cut(string(line), " "); {
+		case string(line) == "---":
 			header = false
 		case header && strings.HasSuffix(first, ":"):
 		case found:
 			f(first, rest)
 		}
-	}
-	return lines.Err()
+		return nil
+	})
 }
 
 // readVersions teaches the MD5 of each gem's info; the last line of a gem holds.

@@ -17,8 +17,10 @@
 package rubygems
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"path"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -34,23 +36,20 @@ type Hub struct {
 	hub    hub.Options
 	newest *hub.Newest                                   // of versions
 	known  atomic.Int64                                  // when upstream was last asked for versions, in Unix nanoseconds
+	again  *hub.Pace                                     // of infos that are another one than versions says, by path: mirrors may be between the two
 	md5    *hub.Recent[exchange.Digest, exchange.Digest] // of content that was read for it, by its digest
-	asked  *hub.Recent[string, time.Time]                // when an info was validated for being another one, by path
 }
 
 var (
 	_ hub.Hub        = (*Hub)(nil)
 	_ hub.Gatekeeper = (*Hub)(nil)
+	_ hub.Indexer    = (*Hub)(nil)
 )
 
 // New makes a hub.
 func New(o hub.Options) *Hub {
-	h := &Hub{
-		hub:   o,
-		md5:   hub.NewRecent[exchange.Digest, exchange.Digest](maxSums),
-		asked: hub.NewRecent[string, time.Time](maxAsked),
-	}
-	h.newest = hub.NewNewest(&h.hub)
+	h := &Hub{hub: o, md5: hub.NewRecent[exchange.Digest, exchange.Digest](maxSums)}
+	h.newest, h.again = hub.NewNewest(&h.hub), hub.NewPace(&h.hub, versionsTTL)
 	return h
 }
 
@@ -95,7 +94,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		kind.TTL = ttl
 	case strings.HasPrefix(p, apiPrefix) && !strings.HasSuffix(p, "/"):
 		kind.Class, kind.Query = freshness.Passthrough, true
-		name = h.sought(p, asked.Query)
+		name = cmp.Or(h.hub.Members.Suspect(p, "-"), h.hub.Members.Sought(asked.Query))
 	default:
 		return nil, hub.NoPath(p)
 	}
@@ -104,21 +103,53 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	return req, nil
 }
 
+// Index is the gem's info. Infos are not merged, since versions has the MD5 of each as
+// one member has it.
+func (h *Hub) Index(req *exchange.Request) *exchange.Request {
+	if !gemName.MatchString(req.Package) {
+		return nil
+	}
+	return hub.IndexAt(h, req, infoPrefix+req.Package)
+}
+
+// fileName is NAME-VERSION[-PLATFORM].
+var fileName = regexp.MustCompile(`^(.+?)-([0-9]+(?:\.[0-9A-Za-z]+)*)(-.*)?$`)
+
+// gemOf is the gem whose file lies at p, or the private one that it may be of, and its
+// version if there is but one that it may have.
+func (h *Hub) gemOf(p string) (name, version string) {
+	base := hub.Name(path.Base(p))
+	for _, ext := range [...]string{".gem", ".gemspec.rz"} {
+		base = strings.TrimSuffix(base, ext)
+	}
+	name = base
+	if m := fileName.FindStringSubmatch(base); m != nil {
+		name = m[1]
+		if version = m[2]; anotherVersion.MatchString(m[3]) {
+			version = ""
+		}
+	}
+	if private := h.hub.Members.Suspect(base, "-"); private != "" && private != name {
+		return private, ""
+	}
+	return name, version
+}
+
+// anotherVersion is in what seems to be a platform, but may be the version.
+var anotherVersion = regexp.MustCompile(`-[0-9]`)
+
 // Rewrite gives the files of the compact index the ETag that Bundler wants, and
 // learns from them. An info is the one that versions, as a client was given it a
 // moment ago, speaks of, if that is to be had.
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		switch path := req.Key.Path; {
-		case path == versionsPath:
+		case path == versionsPath, path == namesPath:
 			resp, sum, err := h.tagged(ctx, next, req)
-			if sum != "" && !resp.NoStore && !req.Head {
+			if path == versionsPath && sum != "" && !resp.NoStore && !req.Head {
 				h.known.Store(resp.Entry.Received.UnixNano())
 				h.hub.Learn(next, req, resp, infoPrefix, readVersions)
 			}
-			return resp, err
-		case path == namesPath:
-			resp, _, err := h.tagged(ctx, next, req)
 			return resp, err
 		case strings.HasPrefix(path, infoPrefix):
 			resp, err := h.info(ctx, next, req)
@@ -133,38 +164,15 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 // is fresh if it is what that says, and validated if not.
 func (h *Hub) info(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
 	fact, ok := h.hub.Ledger.Lookup(ctx, req.Key)
-	if !ok || !h.current() {
+	if !ok || h.hub.Time().Sub(time.Unix(0, h.known.Load())) >= ttl {
 		resp, _, err := h.tagged(ctx, next, req)
 		return resp, err
 	}
-	pinned := req.Clone()
-	pinned.Policy.TTL = freshness.Forever
-	resp, sum, err := h.tagged(ctx, next, pinned)
-	if err != nil || sum == fact.Digest || !h.again(req.Key.Path) {
+	resp, sum, err := h.tagged(ctx, next, hub.Within(req, freshness.Forever))
+	if err != nil || sum == fact.Digest || !h.again.Next(req.Key.Path) {
 		return resp, err
 	}
 	resp.Body.Close()
-	pinned = req.Clone()
-	pinned.Policy.TTL = 0
-	resp, _, err = h.tagged(ctx, next, pinned)
+	resp, _, err = h.tagged(ctx, next, hub.Within(req, 0))
 	return resp, err
-}
-
-// current says whether what versions said was true a moment ago.
-func (h *Hub) current() bool {
-	return h.hub.Time().Sub(time.Unix(0, h.known.Load())) < ttl
-}
-
-// maxAsked is how many infos that did not fit are remembered.
-const maxAsked = 10_000
-
-// again says whether an info may be validated since it is another one than versions
-// says: once a minute, as mirrors may be between the two.
-func (h *Hub) again(path string) (ok bool) {
-	now := h.hub.Time()
-	h.asked.Update(path, func(last time.Time, _ bool) (time.Time, bool) {
-		ok = now.Sub(last) >= versionsTTL
-		return now, ok
-	})
-	return ok
 }
