@@ -29,21 +29,25 @@ func ParseDate(s string, now time.Time) (t time.Time, ok bool) {
 		if layout == rfc850 {
 			t = century(t, now)
 		}
-		// time.Parse forgives missing zeros.
-		if _, date, ok := strings.Cut(t.Format(layout), " "); ok && endsIn(s, " "+date) && weekday(s, layout) {
+		// time.Parse forgives missing zeros, and blanks.
+		_, date, _ := strings.Cut(t.Format(layout), " ")
+		if day, ok := cutEnd(s, " "+date); ok && weekday(day, layout) {
 			return t, true
 		}
-		if layout == asctime && endsIn(s, t.Format(" Jan 02 15:04:05 2006")) && weekday(s, layout) {
+		if day, ok := cutEnd(s, t.Format(" Jan 02 15:04:05 2006")); ok && layout == asctime && weekday(day, layout) {
 			return t, true
 		}
 	}
 	return time.Time{}, false
 }
 
-// endsIn is [strings.HasSuffix] for any letter case.
-func endsIn(s, suffix string) bool {
+// cutEnd is [strings.CutSuffix] for any letter case.
+func cutEnd(s, suffix string) (before string, ok bool) {
 	at := len(s) - len(suffix)
-	return at >= 0 && strings.EqualFold(s[at:], suffix)
+	if at < 0 || !strings.EqualFold(s[at:], suffix) {
+		return s, false
+	}
+	return s[:at], true
 }
 
 // century puts a year of two digits where it is at most 50 years ahead.
@@ -55,10 +59,9 @@ func century(t, now time.Time) time.Time {
 	return time.Date(year, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
 }
 
-// weekday says whether s begins with the name of a day as long as the layout has it.
+// weekday says whether s is the name of a day as the layout has it.
 func weekday(s, layout string) bool {
-	name, _, _ := strings.Cut(s, " ")
-	name, comma := strings.CutSuffix(name, ",")
+	name, comma := strings.CutSuffix(s, ",")
 	if comma != (layout != asctime) {
 		return false
 	}

@@ -145,6 +145,7 @@ func TestParseDate(t *testing.T) {
 		{"no weekday", "06 Nov 1994 08:49:37 GMT", time.Time{}},
 		{"no such weekday", "Foo, 06 Nov 1994 08:49:37 GMT", time.Time{}},
 		{"two blanks", "Sun, 06  Nov  1994 08:49:37 GMT", time.Time{}},
+		{"two blanks behind the weekday", "Sun,  06 Nov 1994 08:49:37 GMT", time.Time{}},
 		{"one digit of hours", "Sun, 06 Nov 1994 8:49:37 GMT", time.Time{}},
 		{"one digit of days", "Sun, 6 Nov 1994 08:49:37 GMT", time.Time{}},
 		{"dashes", "Sun, 06-Nov-1994 08:49:37 GMT", time.Time{}},
