@@ -321,7 +321,7 @@ func (c *Cache) landed(ctx context.Context, next exchange.Source, req *exchange.
 		}
 		return c.forward(ctx, next, req, o.Fwd)
 	case streaming:
-		o.Stored = f.storing()
+		o.Stored = f.keeping()
 		if o.Collapsed && f.complete() {
 			o = exchange.Outcome{Hit: true, TTL: o.TTL, HasTTL: o.HasTTL}
 		}

@@ -231,10 +231,13 @@ func TestStore(t *testing.T) {
 			resp.Unproven = true
 			return resp, nil
 		})
-		got, _ := b.get(t, request("/a"))
-		assert.Equal(t, "abc", string(got))
-		synctest.Wait()
-		assert.False(t, b.isStored(t, request("/a")))
+		for _, req := range []*exchange.Request{request("/a"), wired("GET", "/a")} {
+			got, resp := b.get(t, req)
+			assert.Equal(t, "abc", string(got))
+			assert.NotContains(t, resp.Outcome.CacheStatus("c"), "stored")
+			synctest.Wait()
+			assert.False(t, b.isStored(t, req))
+		}
 	})
 	scene(t, "a 404 is remembered for its time", func(t *testing.T, b *bench) {
 		b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {

@@ -41,6 +41,8 @@ type flight struct {
 	draft  store.Draft // nil if the store gave none; closed by release
 	ranges exchange.Ranges
 
+	unproven bool // nothing will tell that the content is whole: it is not stored
+
 	mu       sync.Mutex
 	frontier int64         // content below it may be read
 	resumed  int64         // how much of the content an earlier flight has brought
@@ -240,7 +242,11 @@ func (f *flight) complete() bool {
 	return f.end == io.EOF
 }
 
-// storing says that the content is to be kept.
+// keeping says, of a flight whose head is known, that its content will be stored if
+// it comes whole.
+func (f *flight) keeping() bool { return f.storing() && !f.unproven }
+
+// storing says that the content is drafted.
 func (f *flight) storing() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -262,7 +262,7 @@ func (c *Cache) arrived(ctx context.Context, next exchange.Source, req *exchange
 		return resp, nil
 	case streaming:
 		if leader {
-			o.Stored = f.storing()
+			o.Stored = f.keeping()
 			s := judged(f.entry)
 			o.TTL, o.HasTTL = s.Terms().Lifetime-s.Age(c.now()), true
 			resp := &exchange.Response{Entry: f.entry, Body: r, Outcome: o, Verbatim: true}

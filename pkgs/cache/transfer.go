@@ -21,6 +21,7 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 	entry.Stored = entry.Received
 	f.entry, f.ranges = &entry, resp.Ranges
 	p := f.cache.newProof(ask.Digest)
+	f.unproven = resp.Unproven && p.wanted == nil
 	f.hold = p.hold()
 	quiet := f.hold > 0 && entry.Size >= 0 && entry.Size <= f.hold
 	if f.replaces = ask.Validate != nil; f.replaces {
@@ -69,7 +70,7 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 		}
 		return nil
 	}
-	f.finish(ctx, n, p, resp.Unproven && p.wanted == nil)
+	f.finish(ctx, n, p)
 	return nil
 }
 
@@ -185,12 +186,10 @@ func (f *flight) write(ctx context.Context, p []byte, off int64) error {
 
 // finish lands a flight whose content is proved: its readers may have all of
 // it, then it is committed, then it leaves the table, so that nobody who looks
-// at either misses it. unproven content is not stored.
-func (f *flight) finish(ctx context.Context, size int64, p *proof, unproven bool) {
+// at either misses it. Unproven content is not stored.
+func (f *flight) finish(ctx context.Context, size int64, p *proof) {
 	defer f.cache.leave(f)
-	f.mu.Lock()
-	keep := !f.passing && !unproven
-	f.mu.Unlock()
+	keep := f.keeping()
 	// Nobody gets the old content after the new: what replaces a stored entry is
 	// whole only once it is in its place.
 	if f.replaces && keep {

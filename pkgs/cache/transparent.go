@@ -149,7 +149,7 @@ func (f *flight) response(req *exchange.Request, r *reader, use freshness.Reuse,
 	if o.Collapsed && f.complete() {
 		o = exchange.Outcome{Hit: true, TTL: o.TTL, HasTTL: true}
 	} else {
-		o.Stored = f.storing()
+		o.Stored = f.keeping()
 	}
 	if req.Head {
 		r.leave()
