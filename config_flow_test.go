@@ -129,6 +129,15 @@ hubs: [{name: h, flow: []}]
 	assert.Empty(t, again.Hubs[0].Flow)
 }
 
+// Nobody is shown the password in a URL of a filter's.
+func TestFiltersPrintedWithoutPasswords(t *testing.T) {
+	c, _ := must(t, "filters:\n- {kind: Webhook, name: w, url: 'https://me:hunter2@example.org/x'}\n- {kind: JWT, name: j, jwks: 'https://me:hunter2@example.org/y'}\n")
+	var out strings.Builder
+	require.NoError(t, c.WriteYAML(&out))
+	assert.Contains(t, out.String(), "example.org/y")
+	assert.NotContains(t, out.String(), "hunter2")
+}
+
 func TestFilterWarnings(t *testing.T) {
 	_, warnings := must(t, `
 filters:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -44,7 +45,9 @@ func encode(v reflect.Value) *yaml.Node {
 		return encodeFilter(x)
 	case time.Duration:
 		return plainNode(Duration(x).String(), "")
-	case time.Time: // of an option of a filter
+	case *url.URL: // of an option of a filter
+		return stringNode(x.Redacted())
+	case time.Time: // likewise
 		return plainNode(x.Format(time.RFC3339), "")
 	case Duration, Space:
 		return plainNode(fmt.Sprint(x), "")

@@ -44,6 +44,7 @@ type audit struct {
 	mu   sync.Mutex
 	file *os.File  // guarded by mu, like all below; each write to it is one line
 	at   time.Time // when it was looked whether the file is still that of the name
+	away bool      // it is not, and no new one could be made
 }
 
 var _ Closer = (*audit)(nil)
@@ -126,12 +127,18 @@ func (a *audit) current() (*os.File, error) {
 	named, err := os.Stat(a.name)
 	open, err2 := a.file.Stat()
 	if err == nil && err2 == nil && os.SameFile(named, open) {
+		a.away = false
 		return a.file, nil
 	}
 	old := a.file
 	if err := a.open(); err != nil {
-		return old, nil // which is still somewhere
+		if !a.away {
+			a.log.Error("the audit goes on in the file that was moved away: a new one cannot be made", "file", a.name, "err", err)
+		}
+		a.away = true
+		return old, nil // which may be somewhere yet
 	}
+	a.away = false
 	time.AfterFunc(time.Minute, func() { old.Close() }) // lines may be on their way to it
 	return a.file, nil
 }

@@ -65,7 +65,7 @@ func (o *jwtOptions) Check(reject func(path, format string, args ...any)) {
 		}
 	}
 	if o.JWKS != nil && !(o.JWKS.Scheme == "file" && o.JWKS.Path != "" || isWeb(o.JWKS)) {
-		reject("jwks", "%v is no http, https or file URL", o.JWKS)
+		reject("jwks", "%v is no http, https or file URL", o.JWKS.Redacted())
 	}
 	if u, err := url.Parse(o.Issuer); o.Discover && (err != nil || !isWeb(u)) {
 		reject("issuer", "%q is no URL, which discover needs", o.Issuer)

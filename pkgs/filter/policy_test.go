@@ -1,11 +1,13 @@
 package filter
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -350,6 +352,30 @@ func TestAudit(t *testing.T) {
 	}
 	_, err = k.New(&auditOptions{File: filepath.Join(file, "none")}, Env{Now: c.Now})
 	assert.Error(t, err)
+}
+
+// Where no file can be made in the place of one that went, that is said once.
+func TestAuditWithoutItsFolder(t *testing.T) {
+	c, dir, said := newClock(), filepath.Join(t.TempDir(), "log"), &bytes.Buffer{}
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	f, err := Audit().New(&auditOptions{File: filepath.Join(dir, "audit"), All: true}, Env{Log: slog.New(slog.NewTextHandler(said, nil)), Now: c.Now})
+	require.NoError(t, err)
+	defer f.(Closer).Close()
+	line := func() {
+		c.advance(time.Second)
+		_, x := handle(f, npm, request("a", "1"))
+		x.Refuse(&exchange.Error{Status: 403})
+		x.after[0]()
+	}
+	require.NoError(t, os.RemoveAll(dir))
+	line()
+	line()
+	assert.Equal(t, 1, strings.Count(said.String(), "a new one cannot be made"), said)
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	line()
+	require.NoError(t, os.RemoveAll(dir))
+	line()
+	assert.Equal(t, 2, strings.Count(said.String(), "a new one cannot be made"), said)
 }
 
 func TestCORS(t *testing.T) {

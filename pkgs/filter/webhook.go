@@ -32,7 +32,7 @@ type webhookOptions struct {
 // Check implements [Checker].
 func (o *webhookOptions) Check(reject func(path, format string, args ...any)) {
 	if o.URL != nil && (o.URL.Scheme != "http" && o.URL.Scheme != "https" || o.URL.Host == "") {
-		reject("url", "%v is no URL such as https://policy.example.org/validate", o.URL)
+		reject("url", "%v is no URL such as https://policy.example.org/validate", o.URL.Redacted())
 	}
 	if o.Timeout <= 0 || o.Timeout > time.Minute {
 		reject("timeout", "must be more than 0 and at most 1m")
