@@ -21,15 +21,12 @@ func partKey(key exchange.Key) exchange.Key {
 	return key
 }
 
-// partPlace is where the 206 e is stored; ok is false where it is not: it has many
-// parts, or another length than it says, or was selected by fields.
-func partPlace(req *exchange.Request, e *exchange.Entry) (key exchange.Key, ok bool) {
-	p, ok := freshness.ParseContentRange(e.Header["Content-Range"])
+// partOf is what the 206 e has of the content; ok is false where it is not stored: it
+// has many parts, or another length than it says, or was selected by fields.
+func partOf(req *exchange.Request, e *exchange.Entry) (p freshness.Part, ok bool) {
+	p, ok = freshness.ParseContentRange(e.Header["Content-Range"])
 	vary, _ := freshness.VaryFields(e.Header)
-	if !ok || e.Size != p.Len() || len(vary) > 0 || len(req.Header["Range"]) != 1 {
-		return key, false
-	}
-	return partKey(req.Key), true
+	return p, ok && e.Size == p.Len() && len(vary) == 0 && len(req.Header["Range"]) == 1
 }
 
 // stored206 opens the part that is stored under a primary key.

@@ -21,6 +21,7 @@ type sharing struct {
 	vary      []string     // by these fields
 	place     exchange.Key // under which it is stored
 	kept      http.Header  // what is stored of its header
+	whole     bool         // it is a 206 of all there is, and stored as the 200 that it is as good as
 	alone     bool         // the flight is not on the table
 	merged    exchange.Key // of a part that is in the content, to be deleted; zero: none
 }
@@ -49,6 +50,9 @@ func (s *sharing) claim(e *exchange.Entry) bool {
 		return false
 	}
 	e.Key, e.Header = s.place, s.kept
+	if s.whole {
+		e.Status = http.StatusOK
+	}
 	if s.merged != (exchange.Key{}) {
 		_ = s.cache.store.Delete(context.Background(), s.merged)
 	}
@@ -138,13 +142,16 @@ func (f *flight) receive(ctx context.Context, next exchange.Source, q question, 
 	}
 	f.shared = &sharing{cache: c, alone: q.alone, primary: q.ask.Key, requested: e.Requested, request: request, kept: s.Terms().Kept(e.Header)}
 	if e.Status == http.StatusPartialContent {
-		var ok bool
-		if f.shared.place, ok = partPlace(q.ask, e); !ok {
+		p, ok := partOf(q.ask, e)
+		if !ok {
 			f.shared = nil
 			f.handOver(ctx, resp)
 			return
 		}
-		if old, _, body, ok := c.stored206(ctx, q.ask.Key); ok {
+		f.shared.place = partKey(q.ask.Key)
+		if p.Len() == p.Total { // RFC 9110 §15.3.7.3
+			f.shared.whole, f.shared.place, f.shared.kept = true, q.ask.Key, combined(nil, f.shared.kept)
+		} else if old, _, body, ok := c.stored206(ctx, q.ask.Key); ok {
 			defer func() {
 				c.combine(ctx, q.ask.Key, old, body)
 				body.Close()

@@ -556,6 +556,24 @@ func TestTransparentPart(t *testing.T) {
 	}
 }
 
+// TestTransparentWholePart: a part that is all there is answers as the whole (RFC 9110 §15.3.7.3).
+func TestTransparentWholePart(t *testing.T) {
+	transparently(t, func(t *testing.T, b *bench) {
+		b.set(always(206, "01234", "Etag", `"v"`, "Content-Range", "bytes 0-4/5", "Cache-Control", "max-age=60"))
+		_, resp := b.get(t, wired("GET", "/a", "Range", "bytes=0-4"))
+		assert.Equal(t, 206, resp.Entry.Status, "for who has asked for it it is a part")
+		assert.Equal(t, "bytes 0-4/5", resp.Entry.Header.Get("Content-Range"))
+		synctest.Wait()
+		for _, fields := range [][]string{nil, {"Range", "bytes=1-2"}} { // which the edge cuts out
+			body, resp := b.get(t, wired("GET", "/a", fields...))
+			assert.Equal(t, "01234", string(body))
+			assert.Equal(t, 200, resp.Entry.Status)
+			assert.True(t, resp.Outcome.Hit)
+			assert.NotContains(t, resp.Entry.Header, "Content-Range")
+		}
+	})
+}
+
 // TestTransparentNewest: of what a request may mean the newest counts (§4.1).
 func TestTransparentNewest(t *testing.T) {
 	transparently(t, func(t *testing.T, b *bench) {
