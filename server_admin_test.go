@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -201,4 +204,31 @@ func TestAdminListener(t *testing.T) {
 	assert.Equal(t, 200, status)
 	assert.Contains(t, body, `cache_proxy_refused_total{hub="",reason="admin-token"} 2`)
 	assert.Error(t, s.Reload(load(strings.Replace(text, "unix:"+socket, "", 1))), "admin.listen stays")
+}
+
+// What an error says that it is refused for, metrics and their manual know.
+func TestReasonsAreCounted(t *testing.T) {
+	manual, err := os.ReadFile("docs/metrics.md")
+	require.NoError(t, err)
+	s := newServer(t, "upstream: [{server: 'http://127.0.0.1:1'}]", t.TempDir(), nil)
+	defer s.Close()
+	asked(s, "/x")
+	_, metrics := told(t, s, "/metrics")
+	words := regexp.MustCompile(`Reason:\s*"([a-z-]+)"`)
+	operators := []string{"invalid-configuration", "token-required"} // who hear it, and are not counted
+	found := 0
+	require.NoError(t, filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		for _, m := range words.FindAllStringSubmatch(string(text), -1) {
+			if found++; !slices.Contains(operators, m[1]) {
+				assert.Contains(t, metrics, `reason="`+m[1]+`"`, name)
+				assert.Regexp(t, `\b`+m[1]+`\b`, string(manual), name)
+			}
+		}
+		return err
+	}))
+	assert.Greater(t, found, 10)
 }

@@ -26,7 +26,8 @@ const (
 var reasons = [...]string{
 	"method", "body", "body-size", "target", "host", "fields", "loop", "path", // what no hub should see
 	"not-found", "unauthorized", "forbidden", "rate", "range", "precondition", "policy", "bad-request",
-	"ranges", "object-size", "upstream", "timeout", "unavailable", "internal", // what nobody could give
+	"denied", "filter", "fills", // what a filter, or the limits, would not let pass
+	"ranges", "object-size", "upstream", "timeout", "unavailable", "offline", "internal", // what nobody could give
 	"cut", "client-slow", "client-gone", // an answer that was begun
 	"admin-host", "admin-origin", "admin-token", // at the listener for operators, whose hub is ""
 	"other",
