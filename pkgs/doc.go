@@ -11,6 +11,7 @@
 //	hub         the contract of an ecosystem's protocol, and what most of them need; hub/files is the plain one, hub/http any origin's, hub/template the one to copy
 //	format      readers of foreign formats that no protocol owns, a package each: format/rds, format/msgpack, format/yaml, ...
 //	store       the contract of content at rest; store/disk keeps plain files
+//	http1       plain requests over kept connections, without net/http's goroutines
 //	upstream    mirrors: the race between them, their records, switches and stripes; members, which have different content
 //	cache       look up, join or start a flight, validate: the heart
 //	front       between connections and net/http: the guard of what no two readers must see differently, and hot hits

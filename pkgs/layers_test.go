@@ -31,6 +31,9 @@ var allowed = []struct {
 	// Readers of foreign formats, which know nothing of what they are read for.
 	{"pkgs/format/*", nil},
 
+	// A transport, below upstream.
+	{"pkgs/http1", nil},
+
 	// Contracts. A hub teaches the ledger.
 	{"pkgs/hub", vocabulary("pkgs/ledger")},
 	{"pkgs/store", vocabulary()},
@@ -46,7 +49,7 @@ var allowed = []struct {
 	{"pkgs/store/*", vocabulary("pkgs/store")},
 	{"pkgs/cache", vocabulary("pkgs/store", "pkgs/ledger")},
 	{"pkgs/edge", vocabulary("pkgs/hub")},
-	{"pkgs/upstream", vocabulary()},
+	{"pkgs/upstream", vocabulary("pkgs/http1")},
 	{"pkgs/filter", vocabulary()},
 	{"pkgs/filter/*", vocabulary("pkgs/filter")},
 	{"pkgs/observe", vocabulary()},

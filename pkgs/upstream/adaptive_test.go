@@ -216,8 +216,8 @@ func TestNameThatDoesNotResolve(t *testing.T) { // F41
 	synctest.Test(t, func(t *testing.T) {
 		g := bubble(t, Options{}, says(200, "0"), late(20*time.Millisecond, says(200, "1")))
 		var asked int
-		back := g.mirrors[0].own.DialContext
-		g.mirrors[0].own.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		back := g.mirrors[0].dialer
+		g.mirrors[0].dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			asked++
 			return nil, &net.DNSError{Err: "no such host", Name: "m0", IsNotFound: true}
 		}
@@ -226,7 +226,7 @@ func TestNameThatDoesNotResolve(t *testing.T) { // F41
 			assert.Equal(t, "1", text)
 		}
 		assert.Equal(t, 1, asked)
-		g.mirrors[0].own.DialContext = back
+		g.mirrors[0].dialer = back
 		time.Sleep(dnsTrip)
 		firsts(t, g, 200, 100*time.Millisecond)
 		assert.Equal(t, "closed", g.Stats().Mirrors[0].Breaker)
@@ -264,8 +264,8 @@ func TestConnectionsAreNotTheMirror(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := bubble(t, Options{}, late(20*time.Millisecond, says(200, "x")), late(30*time.Millisecond, says(200, "x", "Content-Length", "1")))
 		dialled := 0
-		dial := g.mirrors[1].own.DialContext
-		g.mirrors[1].own.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dial := g.mirrors[1].dialer
+		g.mirrors[1].dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			dialled++
 			time.Sleep(200 * time.Millisecond)
 			return dial(ctx, network, addr)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/http1"
 )
 
 // A guard keeps redirects from reaching addresses that are not public. It looks
@@ -156,12 +158,16 @@ func (m *mirror) connect() error {
 		}
 	}
 	m.away = m.transport(away, away)
-	if r := m.reach(); m.Learned {
-		m.pool = newPool(r, m.transport(own, away))
-	} else if m.pool = m.options.Before.pool(r); m.pool == nil {
-		m.pool = newPool(r, m.transport(own, away))
+	r := m.reach()
+	if !m.Learned {
+		m.pool = m.options.Before.pool(r)
 	}
-	m.own = m.pool.transport
+	if m.pool == nil {
+		m.dialer = m.dial
+		dial := func(ctx context.Context, network, addr string) (net.Conn, error) { return m.dialer(ctx, network, addr) }
+		m.pool = newPool(r, http1.New(m.Server, m.transport(own, away), dial))
+	}
+	m.own = m.pool.client
 	m.home = m.own
 	if m.Wrap != nil {
 		m.home = m.Wrap(wrapped{m})
@@ -177,14 +183,8 @@ func (m *mirror) transport(target, proxy *tls.Config) *http.Transport {
 	protocols := target.Clone()
 	protocols.NextProtos = []string{"h2", "http/1.1"}
 	return &http.Transport{
-		Proxy: func(r *http.Request) (*url.URL, error) { return routeOf(r.Context()).proxy, nil },
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := m.guard.dial(ctx, network, addr)
-			if err != nil || routeOf(ctx).tunnel {
-				return c, err
-			}
-			return newTap(c), nil
-		},
+		Proxy:       func(r *http.Request) (*url.URL, error) { return routeOf(r.Context()).proxy, nil },
+		DialContext: m.dial,
 		// Of its own only so that a tap can sit above TLS.
 		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			config := protocols
@@ -205,6 +205,15 @@ func (m *mirror) transport(target, proxy *tls.Config) *http.Transport {
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 	}
+}
+
+// dial connects in clear.
+func (m *mirror) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := m.guard.dial(ctx, network, addr)
+	if err != nil || routeOf(ctx).tunnel {
+		return c, err
+	}
+	return newTap(c), nil
 }
 
 func (m *mirror) dialTLS(ctx context.Context, network, addr string, config *tls.Config) (net.Conn, error) {

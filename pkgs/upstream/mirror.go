@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/http1"
 )
 
 // sick is how many transport failures in a row make a mirror unhealthy. Then it
@@ -37,11 +38,12 @@ type mirror struct {
 	statuses []int       // of good answers
 	fields   []HeaderCheck
 
-	guard *guard
-	pool  *pool             // own's
-	own   *http.Transport   // to the mirror itself
-	away  *http.Transport   // where redirects lead: knows no credentials
-	home  http.RoundTripper // own, or what Wrap makes of it
+	guard  *guard
+	dialer http1.Dialer      // of pool, if it was made here: dial, but in tests
+	pool   *pool             // own's
+	own    http.RoundTripper // to the mirror itself
+	away   *http.Transport   // where redirects lead: knows no credentials
+	home   http.RoundTripper // own, or what Wrap makes of it
 
 	league   *league
 	standing standing

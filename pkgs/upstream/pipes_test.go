@@ -59,7 +59,7 @@ func bubble(t *testing.T, o Options, handlers ...http.HandlerFunc) *Group {
 		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 		server := &http.Server{Handler: h}
 		go server.Serve(p)
-		g.mirrors[i].own.DialContext = p.dial
+		g.mirrors[i].dialer = p.dial
 		t.Cleanup(func() { server.Close() })
 	}
 	t.Cleanup(g.Close) // first

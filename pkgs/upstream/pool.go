@@ -1,19 +1,20 @@
 package upstream
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/http1"
 )
 
 // A pool is the connections to a mirror. Groups that reach it alike share it, one
 // after the other, by [Options.Before]; it is closed behind the last of them.
 type pool struct {
-	reach     reach
-	transport *http.Transport
-	users     atomic.Int64 // groups; 0: closed
+	reach  reach
+	client *http1.Client
+	users  atomic.Int64 // groups; 0: closed
 }
 
 // reach is how a mirror is reached, as far as its connections tell: equal ones
@@ -27,8 +28,8 @@ type reach struct {
 	headerBytes     int64
 }
 
-func newPool(r reach, t *http.Transport) *pool {
-	p := &pool{reach: r, transport: t}
+func newPool(r reach, c *http1.Client) *pool {
+	p := &pool{reach: r, client: c}
 	p.users.Store(1)
 	return p
 }
@@ -82,7 +83,7 @@ func (p *pool) hold() bool {
 // drop is the end of a user.
 func (p *pool) drop() {
 	if p.users.Add(-1) == 0 {
-		p.transport.CloseIdleConnections()
+		p.client.CloseIdleConnections()
 	}
 }
 

@@ -152,7 +152,7 @@ func (m *mirror) roundTrip(ctx context.Context, request *http.Request, self, tru
 	start := time.Now()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			connection, _ = info.Conn.(*tap)
+			connection = tapOf(info.Conn)
 			if !info.Reused {
 				connecting = time.Since(start)
 			}

@@ -32,6 +32,23 @@ type tap struct {
 
 func newTap(c net.Conn) *tap { return &tap{Conn: c} }
 
+// tapOf is the tap that c is, or is above; nil if there is none.
+func tapOf(c net.Conn) *tap {
+	for {
+		if t, ok := c.(*tap); ok {
+			return t
+		}
+		outer, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		c = outer.NetConn()
+	}
+}
+
+// NetConn is the connection below.
+func (t *tap) NetConn() net.Conn { return t.Conn }
+
 func (t *tap) Write(p []byte) (int, error) {
 	t.asked.Store(true)
 	return t.Conn.Write(p)
