@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -94,7 +95,7 @@ func (c *Config) files() []string {
 func fingerprint(files []string) map[string][sha256.Size]byte {
 	all := make(map[string][sha256.Size]byte, len(files))
 	for _, name := range files {
-		f, err := os.Open(name)
+		f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not hold up the end
 		if err != nil {
 			continue
 		}
