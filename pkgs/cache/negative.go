@@ -2,8 +2,11 @@ package cache
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,8 +19,8 @@ type negative struct {
 	body  []byte
 }
 
-// maxNegativeBody is how much of an origin's error page is kept, in bytes.
-const maxNegativeBody = 1 << 10
+// maxPage is how large an origin's error page may be to be kept, in bytes with its fields.
+const maxPage = 2 << 10
 
 func (n negative) response(left time.Duration) *exchange.Response {
 	return &exchange.Response{
@@ -39,8 +42,13 @@ func (c *Cache) remember(req *exchange.Request, e *exchange.Entry, body []byte) 
 			return
 		}
 	}
-	if len(body) > maxNegativeBody || len(body) == 0 {
+	size := len(body)
+	for name, values := range e.Header {
+		size += len(name) + len(strings.Join(values, ""))
+	}
+	if size > maxPage || len(body) == 0 || len(e.Key.Path) > maxPath {
 		short := *e
+		short.Key = brief(e.Key)
 		short.Header = http.Header{"Content-Type": {"text/plain; charset=utf-8"}}
 		body = []byte("not found on any mirror\n")
 		short.Size = int64(len(body))
@@ -69,6 +77,7 @@ func newExpiring[V any](max int) *expiring[V] {
 
 // get is the key's value if it is good now, and for how long yet.
 func (x *expiring[V]) get(key exchange.Key, now time.Time) (v V, left time.Duration, ok bool) {
+	key = brief(key)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	d, ok := x.m[key]
@@ -80,6 +89,7 @@ func (x *expiring[V]) get(key exchange.Key, now time.Time) (v V, left time.Durat
 
 // last is the key's value, good or not.
 func (x *expiring[V]) last(key exchange.Key) (V, bool) {
+	key = brief(key)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	d, ok := x.m[key]
@@ -87,6 +97,7 @@ func (x *expiring[V]) last(key exchange.Key) (V, bool) {
 }
 
 func (x *expiring[V]) put(key exchange.Key, v V, until time.Time) {
+	key = brief(key)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if _, ok := x.m[key]; !ok && len(x.m) >= x.max {
@@ -108,7 +119,18 @@ func (x *expiring[V]) put(key exchange.Key, v V, until time.Time) {
 }
 
 func (x *expiring[V]) delete(key exchange.Key) {
+	key = brief(key)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.m, key)
+}
+
+// brief is key, or one that stands for it where its path is long: clients choose
+// paths, and thousands of keys are remembered.
+func brief(key exchange.Key) exchange.Key {
+	if len(key.Path) > maxPath {
+		sum := sha256.Sum256([]byte(key.Path))
+		key.Path = "#" + hex.EncodeToString(sum[:]) // no path begins so
+	}
+	return key
 }
