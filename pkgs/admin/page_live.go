@@ -29,6 +29,9 @@ func (p *pages) live(k kind) http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
+		if r.Method == http.MethodHead {
+			return // nothing of it would be sent
+		}
 		w.Header().Set("X-Accel-Buffering", "no") // of an nginx in front
 		s := &stream{pages: p, kind: k, to: http.NewResponseController(w), w: w, sent: map[string]uint64{}, seed: maphash.MakeSeed()}
 		s.run(r)

@@ -17,6 +17,8 @@ const (
 
 	sessionCookie = "cache-proxy-session"
 	sessionTime   = 12 * time.Hour
+
+	loginTime = 10 * time.Second // that the token may take to come: whoever sends it is nobody yet
 )
 
 // sessions let browsers in that have shown the token once. A session is a cookie
@@ -79,7 +81,10 @@ func (p *pages) ask(w http.ResponseWriter, _ *http.Request) {
 
 // enter begins a session for who shows the token.
 func (p *pages) enter(w http.ResponseWriter, r *http.Request) {
+	to := http.NewResponseController(w)
+	_ = to.SetReadDeadline(time.Now().Add(loginTime)) // a writer that has none needs none
 	sum := sha256.Sum256([]byte(r.PostFormValue("token")))
+	_ = to.SetReadDeadline(time.Time{})
 	if subtle.ConstantTimeCompare(sum[:], p.login.token[:]) != 1 {
 		if p.options.Refused != nil {
 			p.options.Refused("admin-token")

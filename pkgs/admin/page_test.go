@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -67,10 +68,43 @@ func TestSessions(t *testing.T) {
 	assert.True(t, given.HttpOnly)
 	assert.Equal(t, http.SameSiteStrictMode, given.SameSite)
 	assert.Equal(t, 200, ask(h, "GET", "/mirrors", map[string]string{"Cookie": given.Name + "=" + given.Value}).Code)
+	slow := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+	r := httptest.NewRequest("POST", loginPath, strings.NewReader("token=wrong"))
+	r.Host = "127.0.0.1:8882"
+	h.ServeHTTP(slow, r)
+	assert.Equal(t, 403, slow.Code)
+	if assert.Len(t, slow.read, 2) {
+		assert.WithinDuration(t, time.Now(), slow.read[0], time.Minute, "who is nobody yet has not for ever to say a token")
+		assert.Zero(t, slow.read[1])
+	}
 	w = form(logoutPath, "")
 	assert.Equal(t, 303, w.Code)
 	assert.Negative(t, w.Result().Cookies()[0].MaxAge, "the browser forgets it")
 
 	now = now.Add(sessionTime)
 	assert.Equal(t, 401, ask(h, "GET", "/mirrors", map[string]string{"Cookie": cookie}).Code, "it has ended")
+}
+
+// deadlined keeps the deadlines that its connection would have.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	read []time.Time
+}
+
+func (d *deadlined) SetReadDeadline(t time.Time) error {
+	d.read = append(d.read, t)
+	return nil
+}
+
+// The head of a stream is no stream.
+func TestLiveHead(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequestWithContext(ctx, "HEAD", "/live/", nil)
+	r.Host = "localhost"
+	w := httptest.NewRecorder()
+	New(Options{Board: board()}).ServeHTTP(w, r)
+	assert.Equal(t, 200, w.Code)
+	assert.Equal(t, "text/event-stream", w.Header().Get("Content-Type"))
+	assert.Empty(t, w.Body)
 }

@@ -32,11 +32,10 @@ type Mirror struct {
 	Closed bool          // the breaker is: it is asked like any other
 	Lag    time.Duration // behind the freshest
 	HasLag bool          // Lag is known
+	Errors float64       // share of requests that failed, of late
 
-	Quota    int64   // requests that it will still answer, as it says itself
-	HasQuota bool    // it has said so
-	Errors   float64 // share of requests that failed, of late
-
+	Quota    int64 // requests that it will still answer, as it says itself
+	HasQuota bool  // it has said so
 }
 
 // groupMetrics are the counters of a group.

@@ -45,7 +45,7 @@ type Cache struct {
 	Wrong        int64 `json:"wrong"`         // transfers whose content was not what it should be
 }
 
-// A describer makes descriptions of this program's metrics.
+// describe is the description of one of this program's metrics.
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("cache_proxy_"+name, help, labels, nil)
 }
