@@ -84,6 +84,11 @@ type Request struct {
 	// with the rest (Response.Resumed), or as if it had not been told.
 	Resume *Part
 
+	// From is where the client that asks begins to read, if that is far from the
+	// beginning; else 0. Upstream may answer with content that comes from there on
+	// (Response.From), or as if it had not been told.
+	From int64
+
 	// Only is the one mirror, by base URL, that is asked: what belongs to
 	// something fetched there comes from there. "" is all of them.
 	Only string
@@ -224,6 +229,12 @@ type Response struct {
 	// is missing lets Body be read from there, Ranges.CopyParts brings nothing but
 	// what is missing. A Body that is read without either is the whole content.
 	Resumed bool
+
+	// From, if it is not 0, is the request's: the content is on its way from there on
+	// to its end. Ranges.Rewind to From lets Body be read from there, Ranges.CopyParts
+	// brings the whole, that first. A Body that is read without either is the whole
+	// content, from its beginning.
+	From int64
 
 	// NoStore: the origin said private or no-store, or set a cookie. The response
 	// is for the one who asked, and is never stored.

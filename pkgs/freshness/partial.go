@@ -70,6 +70,21 @@ func (p Part) Within(lines []string) (asked Part, ok bool) {
 	return asked, asked.First >= p.First && asked.Last <= p.Last && asked.First <= asked.Last
 }
 
+// FirstByte is where the one range begins that a Range field asks for (RFC 9110
+// §14.2). ok is false for none, for several, and for one that counts from the end.
+func FirstByte(lines []string) (first int64, ok bool) {
+	const unit = "bytes="
+	if len(lines) != 1 || len(lines[0]) < len(unit) || !strings.EqualFold(lines[0][:len(unit)], unit) {
+		return 0, false
+	}
+	from, last, dash := strings.Cut(strings.Trim(lines[0][len(unit):], " \t"), "-")
+	first = position(from)
+	if !dash || first < 0 || last != "" && position(last) < first {
+		return 0, false
+	}
+	return first, true
+}
+
 // position is the number that digits say; -1 if they are none, or too many.
 func position(s string) int64 {
 	if s == "" || strings.Trim(s, "0123456789") != "" {

@@ -351,6 +351,24 @@ func TestPart(t *testing.T) {
 	assert.False(t, ok, "where the end is nobody knows")
 }
 
+func TestFirstByte(t *testing.T) {
+	for field, want := range map[string]int64{
+		"bytes=4-8": 4, "bytes=4-4": 4, "bytes=4-": 4, "bytes=0-": 0, "BYTES= 6-7 ": 6, "bytes=9223372036854775806-": 9223372036854775806,
+		"bytes=-5": -1, "bytes=6-5": -1, "bytes=4-5,6-7": -1, "bytes=4": -1, "lines=4-5": -1, "bytes=x-5": -1, "bytes=4-x": -1, "bytes": -1, "": -1,
+		"bytes=9223372036854775808-": -1, "bytes=+4-": -1,
+	} {
+		got, ok := freshness.FirstByte([]string{field})
+		assert.Equal(t, want >= 0, ok, field)
+		if ok {
+			assert.Equal(t, want, got, field)
+		}
+	}
+	_, ok := freshness.FirstByte(nil)
+	assert.False(t, ok)
+	_, ok = freshness.FirstByte([]string{"bytes=4-", "bytes=5-"})
+	assert.False(t, ok)
+}
+
 func FuzzPart(f *testing.F) {
 	f.Add("bytes 0-4/10", "bytes=-3")
 	f.Add("bytes 4-9/*", "bytes=5-")
@@ -367,6 +385,9 @@ func FuzzPart(f *testing.F) {
 			assert.GreaterOrEqual(t, asked.First, p.First)
 			assert.LessOrEqual(t, asked.Last, p.Last)
 			assert.Positive(t, asked.Len())
+			if first, ok := freshness.FirstByte([]string{field}); ok {
+				assert.Equal(t, asked.First, first)
+			}
 		}
 	})
 }
