@@ -80,7 +80,7 @@ func (c *continuation) end() int64 {
 // request asks for the rest.
 func (c *continuation) request(req *exchange.Request) *exchange.Request {
 	ask := req.Clone()
-	ask.Validate = nil
+	ask.Validate, ask.From = nil, 0
 	if ask.Header == nil {
 		ask.Header = make(http.Header, 2)
 	}

@@ -97,6 +97,11 @@ func (g *Group) Get(ctx context.Context, req *exchange.Request) (*exchange.Respo
 	if err != nil {
 		return nil, err
 	}
+	if req.From > 0 && !g.begins(req) {
+		ask := *req
+		ask.From = 0
+		req = &ask
+	}
 	g.league.begin()
 	if req.Wire != nil {
 		return g.forward(ctx, req, tiers)

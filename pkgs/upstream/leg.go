@@ -56,7 +56,9 @@ type leg struct {
 	req        *exchange.Request
 	firstChunk int64 // to be had before it reports; 0: the head is enough
 	rest       *continuation
-	reported   bool // owned by the race
+	from       int64 // where the body begins, which is asked for only if the request has From; owned by run, and by the race after the report
+	ranged     bool  // the mirror has sent the whole where a range was asked for; likewise
+	reported   bool  // owned by the race
 
 	ctx    context.Context // of this leg alone; bound to one request
 	cancel context.CancelCauseFunc
@@ -93,8 +95,7 @@ func (l *leg) run() {
 	timer := time.AfterFunc(limits.Dial+limits.TLS+limits.Header, func() { l.cancel(errNoHead) })
 	defer timer.Stop()
 	requested := l.options.Now()
-	start := time.Now()
-	res, err := l.mirror.ask(l.ctx, l.req, l.url)
+	res, start, err := l.ask()
 	took := time.Since(start)
 	if err != nil {
 		if cause := context.Cause(l.ctx); cause != nil && cause != errNoHead {
@@ -152,6 +153,8 @@ func (l *leg) take(res *response, requested time.Time) {
 		l.continues(res)
 	case status == http.StatusNotModified && v != nil:
 		l.outcome = l.trust(res.Header.Get("Etag"))
+	case l.from > 0:
+		l.begins(res)
 	case status == http.StatusPartialContent:
 		l.err = errors.New("partial content that nobody asked for") // RFC 9110 §15.3.7
 	case res.Header.Get("Content-Range") != "":

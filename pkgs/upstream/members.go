@@ -292,7 +292,7 @@ func weigh(resp *exchange.Response, err error) answer {
 // plain is req for the whole, unconditionally, of whoever is asked.
 func plain(req *exchange.Request) *exchange.Request {
 	ask := *req
-	ask.Head, ask.Validate, ask.Resume = false, nil, nil
+	ask.Head, ask.Validate, ask.Resume, ask.From = false, nil, nil, 0
 	return &ask
 }
 

@@ -26,20 +26,11 @@ const maxSniff = 512
 // nothing, if its content begins like HTML. Nothing else is looked at, and nothing
 // where an operator's checker has already judged the type. err is of the transport.
 func (l *leg) inspect(res *response) error {
-	if res.StatusCode != http.StatusOK || l.req.Post != nil || l.req.Policy.Class == freshness.Transparent ||
-		!archive(l.req.Key.Path) || l.isListing() ||
-		slices.ContainsFunc(l.mirror.fields, func(c HeaderCheck) bool { return strings.EqualFold(c.Name, "Content-Type") }) {
+	if res.StatusCode != http.StatusOK || l.req.Post != nil || l.req.Policy.Class == freshness.Transparent || l.isListing() {
 		return nil
 	}
-	declared := false
-	switch mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); mediaType {
-	case "text/html", "application/xhtml+xml":
-		declared = true
-	case "":
-		if l.req.Head {
-			return nil
-		}
-	default:
+	declared, maybe := l.mayBePage(res)
+	if !maybe {
 		return nil
 	}
 	var head []byte
@@ -54,6 +45,22 @@ func (l *leg) inspect(res *response) error {
 		l.outcome, l.err = failed, errPage
 	}
 	return nil
+}
+
+// mayBePage reports whether only the content of an answer can tell that it is no
+// page, and whether its type says that it is one.
+func (l *leg) mayBePage(res *response) (declared, maybe bool) {
+	if !archive(l.req.Key.Path) ||
+		slices.ContainsFunc(l.mirror.fields, func(c HeaderCheck) bool { return strings.EqualFold(c.Name, "Content-Type") }) {
+		return false, false
+	}
+	switch mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); mediaType {
+	case "text/html", "application/xhtml+xml":
+		return true, true
+	case "":
+		return false, !l.req.Head
+	}
+	return false, false
 }
 
 // isListing reports whether redirects led to a directory of the name that was asked for.

@@ -55,8 +55,11 @@ func newParts(gaps []span, size int64) parts {
 	return parts{gaps: gaps, size: size, left: left, steals: float64(left) * 0.02}
 }
 
-// begin is the part of the body that is open.
-func (x *parts) begin(l *lane) *part { return x.take(l, 0, x.gaps[0].from, x.size, time.Now()) }
+// begin is the part of the body that is open, at an offset where something is missing.
+func (x *parts) begin(l *lane, at int64) *part {
+	i := slices.IndexFunc(x.gaps, func(g span) bool { return at < g.end })
+	return x.take(l, i, at, x.size, time.Now())
+}
 
 // take makes a part of gap i, from an offset in it.
 func (x *parts) take(l *lane, i int, from, n int64, now time.Time) *part {

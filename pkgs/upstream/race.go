@@ -313,8 +313,8 @@ func (r *race) response(ctx context.Context, l *leg) *exchange.Response {
 	res := l.response()
 	if l.outcome == good {
 		if y := r.newRelay(ctx, l); y != nil {
-			res.Body = y
-			if !deniesRanges(l.entry.Header) {
+			res.Body, res.From = y, l.from
+			if l.from > 0 || !deniesRanges(l.entry.Header) {
 				res.Ranges = y
 			}
 		}

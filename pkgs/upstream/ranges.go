@@ -92,7 +92,7 @@ func (y *relay) Rewind(off int64) {
 	y.mu.Lock()
 	old := y.body
 	y.body, y.skip, y.reached, y.left = io.NopCloser(strings.NewReader("")), 0, off, nil
-	if off < y.rest.size {
+	if off < y.rest.end() {
 		y.body = rewound{}
 	}
 	y.mu.Unlock()

@@ -33,10 +33,11 @@ type relay struct {
 	tiers  [][]candidate
 	ranges bool            // the first mirror has said that it does them
 	gaps   []exchange.Span // of a resumed body, what is missing; nil: all of it
+	whole  *relay          // that this is the beginning of; nil: it is one by itself
 
 	// Owned by Read, or by CopyParts.
 	off   int64
-	ahead int64 // where a resumed body begins, until it is read or rewound; else 0
+	ahead int64 // where a body begins that is resumed, or was begun in the middle, until it is read or rewound; else 0
 	err   error // sticky
 	pace  pace
 	peak  float64     // bytes a second, at best
@@ -64,8 +65,13 @@ func (r *race) newRelay(ctx context.Context, l *leg) *relay {
 	if rest == nil || !r.group.options.Race.Switch {
 		return nil
 	}
-	ranges := strings.EqualFold(strings.TrimSpace(l.entry.Header.Get("Accept-Ranges")), "bytes")
-	return r.group.newRelay(ctx, r.req, *rest, r.all, ranges, l)
+	ranges := l.from > 0 || strings.EqualFold(strings.TrimSpace(l.entry.Header.Get("Accept-Ranges")), "bytes")
+	y := r.group.newRelay(ctx, r.req, *rest, r.all, ranges, l)
+	y.ahead, y.reached = l.from, l.from
+	if l.ranged {
+		y.unfit = append(y.unfit, l.mirror)
+	}
+	return y
 }
 
 // newRelay makes a relay of l's body. tiers are who may be asked for the rest.
@@ -146,6 +152,9 @@ func (y *relay) read(p []byte) (body io.ReadCloser, n int, err error) {
 		y.skip += int64(n)
 	}
 	y.mu.Unlock()
+	if y.whole != nil {
+		y.whole.brought(leg.mirror, n)
+	}
 	idle := time.Duration(leg.waited.Load() - waited)
 	if rate, line, ok := y.pace.end(n, idle, paceWindow); ok && y.watch != nil && err == nil {
 		y.compare(rate, line)
@@ -179,7 +188,7 @@ func (y *relay) compare(rate, line float64) {
 			}
 		}
 	}
-	if crawls(others, time.Now(), rate, y.peak, line-rate, y.rest.size-y.off) {
+	if crawls(others, time.Now(), rate, y.peak, line-rate, y.rest.end()-y.off) {
 		y.group.legs.Go(func() { y.seek(errCrawls) })
 	}
 	y.peak = max(y.peak, rate)
@@ -216,7 +225,7 @@ func (y *relay) seek(why error) {
 	lives := why == errStalled || why == errCrawls
 	y.mu.Lock()
 	if y.closed || y.search != nil || y.switches == maxSwitches || lives && y.searches == maxSearches ||
-		y.reached == y.rest.size || y.group.league.over.Err() != nil {
+		y.reached == y.rest.end() || y.group.league.over.Err() != nil {
 		y.mu.Unlock()
 		return
 	}

@@ -94,6 +94,9 @@ type stripe struct {
 // already, is the beginning, and is not let go before another one has shown
 // that it has parts. Errors of w are returned as they are.
 func (y *relay) CopyParts(ctx context.Context, w io.WriterAt, arrived func(off, n int64), wanted func() int64) error {
+	if y.gaps == nil && y.ahead > 0 && !y.Striped() {
+		return y.copyBegun(ctx, w, arrived, wanted)
+	}
 	o := y.group.options.Race.Stripe
 	y.group.league.count(func(s *Stats) { s.Stripes++ })
 	s := &stripe{relay: y, w: w, arrived: arrived, wanted: wanted, moved: make(chan struct{}), spare: y.peers()}
@@ -104,7 +107,8 @@ func (y *relay) CopyParts(ctx context.Context, w io.WriterAt, arrived func(off, 
 	y.mu.Lock()
 	leg, body := y.leg, y.body
 	y.mu.Unlock()
-	s.plan, s.proved = newParts(y.missing(), o.Part), y.gaps != nil
+	begins := max(y.off, y.ahead)
+	s.plan, s.proved = newParts(y.missing(), o.Part), y.gaps != nil || y.ahead > 0
 	y.ahead = 0
 	closing := context.AfterFunc(s.ctx, func() { body.Close() })
 	defer closing()
@@ -122,7 +126,7 @@ func (y *relay) CopyParts(ctx context.Context, w io.WriterAt, arrived func(off, 
 		running.Go(func() { s.run(l, p) }) // ends with the transfer
 	}
 	run(leg.candidate, func(l *lane) *part {
-		p := s.plan.begin(l)
+		p := s.plan.begin(l, begins)
 		p.leg, p.body, p.first = leg, body, true
 		return p
 	})
