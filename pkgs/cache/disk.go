@@ -20,6 +20,7 @@ type disk struct {
 	failed int64     // in all
 	full   int64     // wishes for room that were not met
 	until  time.Time // bypassed until then
+	short  bool      // the last wish for room was not met
 }
 
 const (
@@ -45,6 +46,13 @@ func (d *disk) allow() error {
 	return nil
 }
 
+// well says that there is no reason to expect that the next draft fails.
+func (d *disk) well() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.errors == 0 && !d.short
+}
+
 // note takes the outcome of a write; a full store is no error of the disk.
 func (d *disk) note(err error) {
 	d.mu.Lock()
@@ -54,9 +62,10 @@ func (d *disk) note(err error) {
 		if d.errors >= diskErrors {
 			d.log.Info("store can be written again")
 		}
-		d.errors = 0
+		d.errors, d.short = 0, false
 	case errors.Is(err, store.ErrFull):
 		d.full++
+		d.short = true
 	case errors.Is(err, errBypass):
 	default:
 		d.failed++

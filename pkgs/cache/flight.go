@@ -40,6 +40,8 @@ type flight struct {
 	replay []byte
 	draft  store.Draft // nil if the store gave none; closed by release
 	ranges exchange.Ranges
+	from   int64 // where upstream's answer begins, if not at the beginning: there is a client that reads from there (middle.go)
+	lanes  bool  // that answer comes in parts from several mirrors
 
 	unproven bool // nothing will tell that the content is whole: it is not stored
 
@@ -137,8 +139,8 @@ func (f *flight) reconsider() {
 // worthwhile says whether a flight that its last client has left goes on.
 // Callers hold mu.
 func (f *flight) worthwhile() bool {
-	size := f.entry.Size
-	return size >= 0 && (f.frontier >= size/2 || size-f.frontier <= littleLeft)
+	size, got := f.entry.Size, max(f.frontier, f.arrived.sum())
+	return size >= 0 && (got >= size/2 || size-got <= littleLeft)
 }
 
 // abandon ends the flight if it has no readers. It leaves the table first, so

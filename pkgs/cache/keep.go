@@ -67,10 +67,15 @@ func (k *keeper) scattered(hashed int64) {
 	if k == nil {
 		return
 	}
+	var have extents
 	k.flight.mu.Lock()
-	have := slices.Clone(k.flight.arrived)
+	got := k.flight.arrived.sum()
+	due := k.due(got)
+	if due {
+		have = slices.Clone(k.flight.arrived)
+	}
 	k.flight.mu.Unlock()
-	if got := have.sum(); k.due(got) {
+	if due {
 		k.keep(have, got, hashed)
 	}
 }

@@ -21,8 +21,9 @@ type reader struct {
 	off    int64           // where the next read begins; owned by the request's goroutine
 	file   *os.File        // the growing file, opened for this reader when first sent from
 
-	at  int64 // guarded by flight.mu: where it last waited, for the window
-	cut error // guarded by flight.mu: why this reader alone was ended
+	at    int64 // guarded by flight.mu: where it last waited, for the window
+	waits bool  // guarded by flight.mu: it waits there still
+	cut   error // guarded by flight.mu: why this reader alone was ended
 }
 
 // wait blocks until content at off may be read, and returns how much of it, and
@@ -45,7 +46,7 @@ func (r *reader) wait(off int64, idle func()) (n int64, drafted bool, err error)
 			n, err = 0, r.cut
 		}
 		var moved <-chan struct{}
-		if n <= 0 && err == nil {
+		if r.waits = n <= 0 && err == nil; r.waits {
 			moved = f.next()
 		}
 		f.mu.Unlock()

@@ -36,12 +36,14 @@ func (f *flight) run(ctx context.Context, next exchange.Source, req *exchange.Re
 	ask.Digest, ask.Size = fact.Digest, fact.Size
 	for try := 1; ; try++ {
 		blame, _, _ := f.cache.wrong.get(f.key, f.cache.now())
-		ask.Avoid, ask.Doubt, ask.Resume = blame.wrong, blame.doubted, nil
+		ask.Avoid, ask.Doubt, ask.Resume, ask.From = blame.wrong, blame.doubted, nil, 0
 		if try == 1 {
 			f.had = f.cache.remains(ctx, ask)
 		}
 		if f.had != nil {
 			ask.Resume = f.had.part
+		} else if old == nil && len(ask.Avoid) == 0 && len(ask.Doubt) == 0 && f.cache.disk.well() {
+			ask.From = begins(ask)
 		}
 		resp, err := next.Get(ctx, ask)
 		if err == nil && len(ask.Avoid) > 0 && absent(resp.Entry.Status) {

@@ -43,10 +43,24 @@ func (x extents) end(off int64) int64 {
 	return off
 }
 
+// before is where the last part that begins at off or before it ends, at off at most; 0 if
+// there is none.
+func (x extents) before(off int64) int64 {
+	i := sort.Search(len(x), func(i int) bool { return x[i].from > off })
+	if i == 0 {
+		return 0
+	}
+	return min(x[i-1].to, off)
+}
+
 // readable is how much content may be read at off: 0 or less is none. Callers hold mu.
 func (f *flight) readable(off int64) int64 {
 	if off >= f.frontier && len(f.arrived) > 0 {
-		return min(f.arrived.end(off), f.entry.Size-f.hold) - off
+		end := f.arrived.end(off)
+		if f.from > 0 && off >= f.arrived.end(0) {
+			return end - off
+		}
+		return min(end, f.entry.Size-f.hold) - off
 	}
 	return f.frontier - off
 }
@@ -135,6 +149,7 @@ func (f *flight) follow(ctx context.Context, moved <-chan struct{}, size int64, 
 		f.mu.Lock()
 		ready := f.arrived.end(0)
 		f.mu.Unlock()
+		f.keeper.scattered(*done)
 		for *done < ready {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -165,7 +180,7 @@ func (f *flight) wanted() int64 {
 	defer f.mu.Unlock()
 	first := int64(-1)
 	for r := range f.readers {
-		if f.readable(r.at) <= 0 && (first < 0 || r.at < first) {
+		if r.waits && f.readable(r.at) <= 0 && (first < 0 || r.at < first) {
 			first = r.at
 		}
 	}
@@ -176,13 +191,32 @@ func (f *flight) wanted() int64 {
 // for its range itself instead of waiting (PROTOCOLS 0.14).
 const farAhead = 1 << 20
 
+// ahead is how far off lies beyond what comes next of what is before it; 0 where
+// what a reader waits for is brought to it. Callers hold mu.
+func (f *flight) ahead(off int64) int64 {
+	switch {
+	case f.arrived == nil:
+		return off - f.frontier
+	case f.from == 0 || f.lanes:
+		return 0
+	}
+	next := f.arrived.before(off)
+	if off >= f.from {
+		next = max(next, f.from)
+	}
+	return off - next
+}
+
 // section asks upstream for what the reader waits for, if that is far ahead of
 // the flight: n bytes at its offset, or less if the flight gets there first. The
 // answer is passed on and not stored. ok is false if the reader should wait.
 func (r *reader) section(w io.Writer, n int64) (written int64, ok bool, err error) {
 	f := r.flight
 	f.mu.Lock()
-	ahead := f.end == nil && !f.passing && f.arrived == nil && r.off-f.frontier >= farAhead
+	ahead := f.end == nil && f.ahead(r.off) >= farAhead
+	if ahead {
+		r.at = r.off // which does not hold up a window
+	}
 	f.mu.Unlock()
 	if !ahead || f.ranges == nil || f.entry.Size < 0 {
 		return 0, false, nil
@@ -202,7 +236,7 @@ func (r *reader) section(w io.Writer, n int64) (written int64, ok bool, err erro
 	defer copyBuffers.Put(buf)
 	for written < n {
 		f.mu.Lock()
-		there := f.readable(r.off) > 0
+		there := f.readable(r.off) > 0 && !f.passing // a window has been there, and does not stay
 		f.mu.Unlock()
 		if there {
 			return written, true, nil

@@ -37,6 +37,8 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 		f.cache.disk.note(err)
 		f.pass(err, 0)
 		quiet = false // what is not drafted needs readers
+	} else if resp.From > 0 && resp.Ranges != nil {
+		f.beginAt(resp.From)
 	}
 	f.keeper = f.newKeeper(ask, resp, p, had)
 	switch {
@@ -112,8 +114,8 @@ func (f *flight) fetch(ctx context.Context, resp *exchange.Response, p *proof, h
 		begun = had.begun()
 		hashed = p.restore(had.note, begun)
 	}
-	parts := f.arrived != nil // as resume has decided
-	if had == nil {
+	parts := f.arrived != nil // as resume or beginAt has decided
+	if had == nil && !parts {
 		parts = f.ranges != nil && f.ranges.Striped() && size > 0 && f.draft != nil && f.storing()
 	}
 	if parts {
