@@ -90,9 +90,19 @@ func (b *bench) randomParts(address string, size int64) error {
 // middle is k: the first byte of a range in the middle of a cold object, and what
 // becomes of the rest.
 func (b *bench) middle() error {
-	const size, rate = 256 * mib, 100 * mib
 	fmt.Println("k. 64 KiB in the middle of a cold 256 MiB object, mirror at 100 MiB/s")
-	mirrors, err := b.stubs([]string{"-rate", strconv.Itoa(rate)})
+	for _, delay := range []string{"0s", "20ms"} {
+		if err := b.middleOf(delay); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// middleOf is k for a mirror whose heads take a while.
+func (b *bench) middleOf(delay string) error {
+	const size, rate = 256 * mib, 100 * mib
+	mirrors, err := b.stubs([]string{"-rate", strconv.Itoa(rate), "-delay", delay})
 	if err != nil {
 		return err
 	}
@@ -102,8 +112,16 @@ func (b *bench) middle() error {
 	}
 	all := append(mirrors[:1:1], servers...)
 	firsts := make([][]time.Duration, len(all))
+	var longer []time.Duration // of the mirror, when a part is longer than its pieces
 	var fetched, bodies []float64
 	for seed := range b.rounds {
+		c := newClient(b.pattern)
+		g := c.part(fmt.Sprintf("%s/k/%d-%d", mirrors[0].url(), size, seed), size/2, mib)
+		c.close()
+		if g.err != nil {
+			return fmt.Errorf("the mirror: %w", g.err)
+		}
+		longer = append(longer, g.ttfb())
 		for i, p := range all {
 			_, bodies0, bytes0, err := stats(mirrors[0])
 			if err != nil {
@@ -132,10 +150,10 @@ func (b *bench) middle() error {
 		}
 	}
 	direct := quantile(firsts[0], 0.5)
-	fmt.Printf("   %-12s first byte %s\n", "the mirror", ms(direct))
+	fmt.Printf("   %-12s first byte %s, %s of 1 MiB (heads take %s)\n", "the mirror", ms(direct), ms(quantile(longer, 0.5)), delay)
 	for i, p := range servers {
 		first := quantile(firsts[i+1], 0.5)
-		fmt.Printf("   %-12s first byte %s, added %s\n", p.name, ms(first), ms(first-direct))
+		fmt.Printf("   %-12s first byte %s, added %s, and %s to that of 1 MiB\n", p.name, ms(first), ms(first-direct), ms(first-quantile(longer, 0.5)))
 	}
 	if len(fetched) > 0 {
 		fmt.Printf("   cache-proxy has fetched %.3f of the size at most, in %.0f bodies, when the whole was asked for next\n", quantile(fetched, 1), quantile(bodies, 1))
