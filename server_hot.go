@@ -3,7 +3,9 @@ package cacheproxy
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/edge"
@@ -34,8 +36,10 @@ type hot struct {
 	access  bool // is logged: to lines, or where there are none to log
 	lines   *Logger
 	log     *slog.Logger
-	attrs   []slog.Attr // of all its lines
+	attrs   []slog.Attr // of all its lines; at statusAt the status
 }
+
+const statusAt = 1
 
 var _ edge.Hot = (*hot)(nil)
 
@@ -88,9 +92,26 @@ func (h *hot) line(r *http.Request, resp *exchange.Response) func(*front.Answer)
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	attrs := append(h.attrs[:len(h.attrs):len(h.attrs)],
 		slog.String("path", path[:min(len(path), maxLogged)]), slog.String("upstream", resp.Entry.Mirror))
+	outcome := resp.Outcome
+	whole := h.lineOf(attrs, outcome)
+	part := sync.OnceValue(func() func(*front.Answer) { // most entries are never asked for in parts
+		attrs := slices.Clone(attrs)
+		attrs[statusAt] = slog.Int("status", http.StatusPartialContent)
+		return h.lineOf(attrs, outcome)
+	})
+	return func(a *front.Answer) {
+		if a.Status == http.StatusPartialContent {
+			part()(a)
+		} else {
+			whole(a)
+		}
+	}
+}
+
+func (h *hot) lineOf(attrs []slog.Attr, outcome exchange.Outcome) func(*front.Answer) {
 	slow := slog.New(h.log.Handler().WithAttrs(attrs))
 	if h.lines != nil {
-		return h.lines.newHotLine(slow, attrs, resp.Outcome).log
+		return h.lines.newHotLine(slow, attrs, outcome).log
 	}
 	return func(a *front.Answer) { logAnswer(slow, a, time.Now()) }
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,23 @@ func TestHotLineIsLogged(t *testing.T) {
 		l.Close()
 		assert.Equal(t, 2, strings.Count(out.String(), "\n"), out.String())
 		assert.Contains(t, out.String(), `a\nb`)
+	}
+}
+
+// A part of the content has its own status in the log.
+func TestHotLineOfParts(t *testing.T) {
+	for _, format := range formats {
+		var out bytes.Buffer
+		l := newTestLogger(t, format, &out)
+		h := &hot{access: true, lines: l, log: l.Logger, attrs: []slog.Attr{slog.String("handler", "GET /"), slog.Int("status", 200)}}
+		log := h.line(httptest.NewRequest("GET", "/x", nil), &exchange.Response{Entry: &exchange.Entry{}, Outcome: exchange.Outcome{Hit: true}})
+		for _, status := range []int{206, 200} {
+			log(&front.Answer{Status: status, Client: "192.0.2.1:1", Started: time.Now()})
+		}
+		l.Close()
+		parts, whole, _ := strings.Cut(out.String(), "\n")
+		assert.Regexp(t, `status"?[=:]206`, parts)
+		assert.Regexp(t, `status"?[=:]200`, whole)
 	}
 }
 

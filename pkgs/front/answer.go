@@ -63,7 +63,10 @@ func (c *conn) answer(b []byte) (bool, error) {
 	d := drafts.Get().(*draft)
 	defer drafts.Put(d)
 	a := &d.answer
-	*a = Answer{Ready: r, Head: h.isHEAD, Started: wall}
+	*a = Answer{Ready: r, Head: h.isHEAD, Status: http.StatusOK, Started: wall, part: stretch{0, r.Entry.Size}}
+	if h.ranged.to > 0 && !a.narrow(h.ranged.of(b)) {
+		return false, nil
+	}
 	head, fresh := r.appendHead(d.head[:0], now, f.stamp(wall), a)
 	if d.head = head; !fresh {
 		return false, nil
@@ -81,9 +84,9 @@ func (c *conn) answer(b []byte) (bool, error) {
 		return true, net.ErrClosed
 	}
 	f.working.add(c, 1)
-	body := r.body
-	if h.isHEAD {
-		body = nil
+	var body []byte
+	if r.file == nil && !h.isHEAD {
+		body = r.body[a.part.from:][:a.part.n]
 	}
 	if len(body) <= copied {
 		head = append(head, body...)
@@ -91,7 +94,7 @@ func (c *conn) answer(b []byte) (bool, error) {
 	}
 	var err error
 	if c.extend(t.options.WriteTimeout, wall); r.file != nil && !h.isHEAD {
-		err = c.sendFile(&t.options, head, r.file, r.Entry.Size)
+		err = c.sendFile(&t.options, head, r.file, a.part)
 	} else {
 		err = c.send(&t.options, head, body)
 	}
@@ -102,7 +105,7 @@ func (c *conn) answer(b []byte) (bool, error) {
 	f.answered.add(c, 1)
 	if r.sent != nil {
 		if a.Complete = err == nil; !h.isHEAD && a.Complete {
-			a.Bytes = r.Entry.Size
+			a.Bytes = a.part.n
 		}
 		if c.client == "" {
 			c.client = remote(c.Conn)
@@ -115,6 +118,17 @@ func (c *conn) answer(b []byte) (bool, error) {
 		_ = c.Close()
 	}
 	return true, err
+}
+
+// narrow makes a an answer of the stretch that a Range field asks for; false if it is
+// not answered here. Ranges are of GET alone (RFC 9110 §14.2).
+func (a *Answer) narrow(field []byte) (ok bool) {
+	if a.Head || a.Ready.partial == nil {
+		return false
+	}
+	a.Status = http.StatusPartialContent
+	a.part, ok = parseRange(field, a.Ready.Entry.Size)
+	return ok
 }
 
 // send writes head and body, the deadline being set. A client has the write timeout for each piece that

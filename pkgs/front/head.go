@@ -38,8 +38,8 @@ type head struct {
 	length  int64 // Content-Length; -1: there is none
 	chunked bool
 
-	accept span
-	plain  bool // only Host and Accept, of all its fields, can matter to the answer of a GET
+	accept, ranged span // of Accept and Range; to is 0 if there is none
+	plain          bool // only Host, Accept and Range, of all its fields, can matter to the answer of a GET
 }
 
 func (h *head) reset() { *h = head{length: -1, plain: true} }
@@ -207,9 +207,14 @@ func (h *head) field(b []byte, line span) reason {
 }
 
 // unmoved says whether a field changes nothing in the answer to a GET that is
-// ready, and notes Accept, which may.
+// ready, and notes Accept and Range, which may.
 func (h *head) unmoved(name []byte, at span, value []byte) bool {
 	switch len(name) {
+	case len("Range"):
+		if fold(name, "range") && h.ranged.to == 0 {
+			h.ranged = at
+			return true
+		}
 	case len("Accept"):
 		if fold(name, "accept") && h.accept.to == 0 {
 			h.accept = at

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -42,11 +43,13 @@ type Answer struct {
 	Client    string // address and port
 	RequestID []byte
 	Head      bool // of a HEAD
+	Status    int  // 200, or 206 of a part
 	Bytes     int64
 	Started   time.Time
 	Complete  bool // else the client was lost
 
-	id span // of RequestID in the head
+	part stretch // of the content
+	id   span    // of RequestID in the head
 }
 
 // A Ready is a whole response, which needs but its times filled in. It does not
@@ -62,7 +65,8 @@ type Ready struct {
 
 	policy   freshness.Policy
 	outcome  exchange.Outcome
-	parts    []part
+	parts    []part // of the head
+	partial  []part // of that of a stretch; nil: there is none
 	body     []byte
 	file     *descriptor // instead of body, if the content is large
 	identity identity
@@ -87,6 +91,8 @@ const (
 	ttl
 	requestID
 	date
+	length
+	contentRange
 )
 
 // identity is what an open file is recognised by.
@@ -107,8 +113,8 @@ type stored interface {
 	Stat() (fs.FileInfo, error)
 }
 
-// simple says whether r is a request that only Host and Accept, of all its fields,
-// can matter to: it is head.plain for one that net/http has parsed.
+// simple says whether r is a request that only Host, Accept and Range, of all its
+// fields, can matter to: it is head.plain for one that net/http has parsed.
 func simple(r *http.Request) bool {
 	if r.Method != http.MethodGet || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close || r.ContentLength != 0 || r.RequestURI == "" || r.RequestURI[0] != '/' {
 		return false
@@ -116,7 +122,7 @@ func simple(r *http.Request) bool {
 	for name, values := range r.Header {
 		switch name {
 		case "User-Agent", "Accept-Encoding", "Accept-Language":
-		case "Accept":
+		case "Accept", "Range":
 			if len(values) > 1 {
 				return false
 			}
@@ -133,35 +139,55 @@ func simple(r *http.Request) bool {
 	return true
 }
 
-// render splits the head of a response at what changes between two requests. It
-// is what net/http would write.
+// render splits the heads of a response at what changes between two requests. They
+// are what net/http would write.
 func (r *Ready) render(h http.Header) bool {
+	names := slices.Sorted(maps.Keys(h))
+	var ok bool
+	if r.parts, ok = r.split("HTTP/1.1 200 OK\r\n", h, names); !ok {
+		return false
+	}
+	if at, found := slices.BinarySearch(names, "Content-Range"); !found && len(h["Content-Length"]) == 1 {
+		names = slices.Insert(names, at, "Content-Range")
+		r.partial, _ = r.split("HTTP/1.1 206 Partial Content\r\n", h, names)
+	}
+	return true
+}
+
+// split is the head of status and the fields of h by names. With Content-Range among them, which h
+// does not have, it is that of a stretch.
+func (r *Ready) split(status string, h http.Header, names []string) (parts []part, ok bool) {
 	var b bytes.Buffer
 	cut := func(then dynamic) {
-		r.parts = append(r.parts, part{bytes.Clone(b.Bytes()), then})
+		parts = append(parts, part{bytes.Clone(b.Bytes()), then})
 		b.Reset()
 	}
-	b.WriteString("HTTP/1.1 200 OK\r\n")
-	names := make([]string, 0, len(h))
-	for name := range h {
-		names = append(names, name)
+	field := func(name string, value dynamic) {
+		b.WriteString(name + ": ")
+		cut(value)
+		b.WriteString("\r\n")
 	}
-	slices.Sort(names)
-	hasDate := false
+	b.WriteString(status)
 	for _, name := range names {
 		values := h[name]
 		switch name {
 		case "Age":
-			b.WriteString("Age: ")
-			cut(age)
-			b.WriteString("\r\n")
+			field(name, age)
+			continue
 		case "X-Request-Id":
-			b.WriteString("X-Request-Id: ")
-			cut(requestID)
-			b.WriteString("\r\n")
+			field(name, requestID)
+			continue
+		case "Content-Range":
+			field(name, contentRange)
+			continue
+		case "Content-Length":
+			if slices.Contains(names, "Content-Range") {
+				field(name, length)
+				continue
+			}
 		case "Cache-Status":
 			if len(values) != 1 {
-				return false
+				return nil, false
 			}
 			if !r.outcome.HasTTL {
 				break
@@ -169,7 +195,7 @@ func (r *Ready) render(h http.Header) bool {
 			const mark = "; ttl="
 			i := strings.LastIndex(values[0], mark)
 			if i < 0 {
-				return false
+				return nil, false
 			}
 			rest := strings.TrimLeft(values[0][i+len(mark):], "0123456789")
 			b.WriteString("Cache-Status: " + values[0][:i+len(mark)])
@@ -177,29 +203,22 @@ func (r *Ready) render(h http.Header) bool {
 			b.WriteString(rest + "\r\n")
 			continue
 		case "Connection", "Transfer-Encoding", "Trailer":
-			return false // of one connection
-		case "Date":
-			hasDate = len(values) > 0
-		}
-		if name == "Age" || name == "X-Request-Id" {
-			continue
+			return nil, false // of one connection
 		}
 		one := http.Header{name: values}
 		if one.Write(&b) != nil {
-			return false
+			return nil, false
 		}
 	}
-	if !hasDate {
-		b.WriteString("Date: ")
-		cut(date)
-		b.WriteString("\r\n")
+	if len(h["Date"]) == 0 {
+		field("Date", date)
 	}
 	b.WriteString("\r\n")
 	cut(end)
-	return true
+	return parts, true
 }
 
-// appendHead appends the head as it is now, and says whether the entry is still fresh.
+// appendHead appends the head of a as it is now, and says whether the entry is still fresh.
 func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, a *Answer) ([]byte, bool) {
 	verdict, left := r.policy.Judge(r.Entry.Received, now)
 	if verdict != freshness.Fresh || (left != freshness.Forever) != r.outcome.HasTTL {
@@ -207,8 +226,12 @@ func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, a *Answer) ([]
 	}
 	a.Outcome = r.outcome
 	a.Outcome.TTL = left
-	for i := range r.parts {
-		p := &r.parts[i]
+	parts := r.parts
+	if a.Status == http.StatusPartialContent {
+		parts = r.partial
+	}
+	for i := range parts {
+		p := &parts[i]
 		b = append(b, p.text...)
 		switch p.then {
 		case age:
@@ -221,6 +244,10 @@ func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, a *Answer) ([]
 			a.id = span{from, len(b)}
 		case date:
 			b = append(b, stamp...)
+		case length:
+			b = strconv.AppendInt(b, a.part.n, 10)
+		case contentRange:
+			b = a.part.appendContentRange(b, r.Entry.Size)
 		}
 	}
 	return b, true

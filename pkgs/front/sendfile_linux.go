@@ -65,21 +65,21 @@ func (d *descriptor) drop() {
 	}
 }
 
-// sendFile writes head and size bytes of d, the deadline being set. A client has the write
+// sendFile writes head and a stretch of d, the deadline being set. A client has the write
 // timeout for as much as one of the minimum rate takes in that time, as in the edge.
-func (c *conn) sendFile(o *TableOptions, head []byte, d *descriptor, size int64) error {
+func (c *conn) sendFile(o *TableOptions, head []byte, d *descriptor, part stretch) error {
 	if c.socket == nil {
 		return net.ErrClosed // it was, when it was wrapped
 	}
 	if err := c.socket.push(head, nil, syscall.MSG_MORE); err != nil {
 		return err
 	}
-	for offset := int64(0); offset < size; {
-		if o.WriteTimeout > 0 && offset > 0 {
+	for offset, end := part.from, part.from+part.n; offset < end; {
+		if o.WriteTimeout > 0 && offset > part.from {
 			c.writeBy = time.Now().Add(o.WriteTimeout)
 			_ = c.Conn.SetWriteDeadline(c.writeBy)
 		}
-		n, err := c.socket.send(d, offset, min(size-offset, filePiece))
+		n, err := c.socket.send(d, offset, min(end-offset, filePiece))
 		offset += n
 		if errors.Is(err, os.ErrDeadlineExceeded) && float64(n) >= float64(o.MinRate)*o.WriteTimeout.Seconds() {
 			err = nil // slow, but not too slow

@@ -17,7 +17,9 @@ func share(syscall.Conn) (*descriptor, error) { return nil, errors.ErrUnsupporte
 func (*descriptor) hold() bool                { return false }
 func (*descriptor) drop()                     {}
 
-func (*conn) sendFile(*TableOptions, []byte, *descriptor, int64) error { return errors.ErrUnsupported }
+func (*conn) sendFile(*TableOptions, []byte, *descriptor, stretch) error {
+	return errors.ErrUnsupported
+}
 
 func sends(net.Conn) bool { return false }
 

@@ -98,7 +98,11 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 	resp, req := h.Response, h.Exchange
 	e := resp.Entry
 	file, ok := resp.Body.(stored)
-	if !ok || !resp.Outcome.Hit || resp.Outcome.Stale || e.Status != http.StatusOK || e.Key != req.Key || e.Size < 0 || e.Size > maxReady && !canSend || resp.Unproven || resp.NoStore {
+	header := h.Header
+	if field := h.Request.Header["Range"]; len(field) > 0 {
+		header = whole(header, field[0], e.Size)
+	}
+	if !ok || header == nil || !resp.Outcome.Hit || resp.Outcome.Stale || e.Status != http.StatusOK || e.Key != req.Key || e.Size < 0 || e.Size > maxReady && !canSend || resp.Unproven || resp.NoStore {
 		return
 	}
 	r := &Ready{
@@ -118,7 +122,7 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 		return
 	}
 	r.identity = identity{info, e.Size}
-	if !r.render(h.Header) || !r.fill(file, t.lookup([]byte(r.Target), []byte(r.host), []byte(r.accept))) {
+	if !r.render(header) || !r.fill(file, t.lookup([]byte(r.Target), []byte(r.host), []byte(r.accept))) {
 		return
 	}
 	now := t.options.Now()
