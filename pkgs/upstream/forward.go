@@ -89,8 +89,12 @@ func (l *leg) carry() {
 		r.Body = upload
 	}
 	requested := l.options.Now()
+	interims := 0
 	ctx := httptrace.WithClientTrace(l.ctx, &httptrace.ClientTrace{
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			if interims++; interims > maxInterim {
+				return errors.New("too many responses before the final one")
+			}
 			if f := l.req.Wire.Interim; f != nil && code != http.StatusContinue {
 				h, _ := passed(http.Header(header), listed(header["Connection"]))
 				f(code, h)
@@ -131,6 +135,10 @@ func (l *leg) carry() {
 	}
 	l.body = newBody(l, res)
 }
+
+// maxInterim is how many responses 1xx an origin may send before the final one; who
+// hears of them is to limit them (net/http/httptrace).
+const maxInterim = 100
 
 // judging says whether a field says who may store a response, or for which requests
 // it is: where Connection has it dropped (RFC 9110 §7.6.1), nobody knows that any more.

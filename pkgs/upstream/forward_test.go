@@ -216,6 +216,16 @@ func TestForwardBodies(t *testing.T) {
 			assert.Equal(t, tt.unproven, resp.Unproven)
 		})
 	}
+	for name, answer := range map[string]string{
+		"of no status":            "HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nok",
+		"behind too many interim": strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 2*maxInterim) + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		"of other protocols":      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nok",
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := join(t, Options{Mirrors: mirrors(t, raw(t, answer))})
+			assert.Equal(t, http.StatusBadGateway, failure(t, g, carried("GET", "/a", "")).Status)
+		})
+	}
 	t.Run("cut", func(t *testing.T) {
 		g := join(t, Options{Mirrors: mirrors(t, raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"))})
 		resp, err := g.Get(t.Context(), carried("GET", "/a", ""))

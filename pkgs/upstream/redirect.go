@@ -166,9 +166,13 @@ func (m *mirror) roundTrip(ctx context.Context, request *http.Request, self, tru
 	if err != nil {
 		return nil, err
 	}
-	if res.StatusCode == http.StatusSwitchingProtocols {
+	switch {
+	case res.StatusCode == http.StatusSwitchingProtocols:
 		res.Body.Close()
 		return nil, errors.New("switching protocols that nobody asked for")
+	case res.StatusCode < 100: // net/http reads any three digits, and writes none of these
+		res.Body.Close()
+		return nil, fmt.Errorf("status %03d", res.StatusCode)
 	}
 	named := listed(res.Header["Connection"])
 	if connection != nil {
