@@ -83,7 +83,9 @@ func newOCI(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 	return oci.New(o, l, oci.Options{Library: c.Library})
 }
 
-func newNPM(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return npm.New(o, l) }
+func newNPM(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return npm.New(o), nil
+}
 
 func newCRAN(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 	return cran.New(o, l, cran.Options{ByUserAgent: c.ByUserAgent}), nil

@@ -40,7 +40,7 @@ func Path(u *url.URL) (canonical, target string, err error) {
 		return "", "", badPath("path does not begin with a slash")
 	}
 
-	if plain(raw) {
+	if Plain(raw) {
 		return raw, raw, nil
 	}
 
@@ -73,8 +73,9 @@ func Path(u *url.URL) (canonical, target string, err error) {
 	return reuse(raw, c), reuse(raw, t), nil
 }
 
-// plain says that raw is canonical for sure: most paths are, and need no second look.
-func plain(raw string) bool {
+// Plain says that raw is canonical for sure, and has no query: most paths are like that,
+// and need no second look.
+func Plain(raw string) bool {
 	last := byte(0)
 	for i := range len(raw) {
 		ch := raw[i]

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
@@ -146,7 +147,7 @@ func TestLearn(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Close()
 	h := newHub(t)
-	h.ledger = l
+	h.hub.Ledger = l
 	version := func(n, link, more string) string {
 		return fmt.Sprintf(`"%s":{"dist":{"tarball":"%s"%s}}`, n, link, more)
 	}
@@ -187,7 +188,7 @@ func TestLearnBehind(t *testing.T) {
 			require.NoError(t, err)
 			defer l.Close()
 			h := newHub(t)
-			h.ledger = l
+			h.hub.Ledger = l
 			h.hub.Cache = func(exchange.Source) exchange.Source { return serve("{}") }
 			req, err := h.Parse(httptest.NewRequest(http.MethodGet, "/demo", nil))
 			require.NoError(t, err)
@@ -210,11 +211,11 @@ func FuzzIndex(f *testing.F) {
 	h := newHub(f)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var out bytes.Buffer
-		err := h.copy(&out, bytes.NewReader(in), "http://proxy/npm", nil, nil)
+		err := h.copy(&out, bytes.NewReader(in), hub.NewCopy(h.links, "http://proxy/npm", nil, nil))
 		var both bytes.Buffer
 		alone, beside := map[string]exchange.Fact{}, map[string]exchange.Fact{}
-		learned := h.copy(io.Discard, bytes.NewReader(in), "", nil, func(path string, f exchange.Fact) { alone[path] = f })
-		edited := h.copy(&both, bytes.NewReader(in), "http://proxy/npm", nil, func(path string, f exchange.Fact) { beside[path] = f })
+		learned := h.copy(io.Discard, bytes.NewReader(in), hub.NewCopy(h.links, "", nil, func(path string, f exchange.Fact) { alone[path] = f }))
+		edited := h.copy(&both, bytes.NewReader(in), hub.NewCopy(h.links, "http://proxy/npm", nil, func(path string, f exchange.Fact) { beside[path] = f }))
 		if err == nil && edited == nil { // who learns looks into more of it, and finds more faults
 			require.Equal(t, out.Bytes(), both.Bytes(), "who learns changes nothing")
 		}
@@ -300,7 +301,7 @@ func BenchmarkRewrite40MB(b *testing.B) {
 		b.ReportAllocs()
 		b.SetBytes(int64(len(text)))
 		for b.Loop() {
-			if err := h.copy(io.Discard, strings.NewReader(text), req.Client.Base, nil, func(string, exchange.Fact) {}); err != nil {
+			if err := h.copy(io.Discard, strings.NewReader(text), hub.NewCopy(h.links, req.Client.Base, nil, func(string, exchange.Fact) {})); err != nil {
 				b.Fatal(err)
 			}
 		}

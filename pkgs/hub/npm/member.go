@@ -3,7 +3,6 @@ package npm
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -25,11 +23,7 @@ func (h *Hub) Index(req *exchange.Request) *exchange.Request {
 	if k, _ := classify(req.Key.Path); k == packument {
 		return req
 	}
-	index := h.hub.Request("/"+req.Package, "/"+strings.ReplaceAll(req.Package, "/", "%2f"), freshness.Mutable, ttl)
-	index.Package, index.Client = req.Package, req.Client
-	index.Key.Variant = abbreviated
-	index.Header = http.Header{"Accept": {abbreviatedType + "; q=1.0, application/json; q=0.8, */*"}}
-	return index
+	return h.packumentOf(req, true)
 }
 
 // about is the package that a path of the registry's own names below "/-/": where
@@ -84,10 +78,7 @@ func (h *Hub) audited(path string, body []byte) ([]byte, error) {
 		return nil, bad(err)
 	}
 	defer plain.Close()
-	text, err := io.ReadAll(io.LimitReader(plain, maxAudit+1))
-	if err == nil && len(text) > maxAudit {
-		err = fmt.Errorf("more than %d bytes", maxAudit)
-	}
+	text, err := hub.ReadAll(plain, maxAudit)
 	if err != nil {
 		return nil, bad(err)
 	}
@@ -103,69 +94,18 @@ func (h *Hub) audited(path string, body []byte) ([]byte, error) {
 	return json.Marshal(all)
 }
 
-// merges are the members of a packument that have an element a version or tag.
-var merges = [...]string{"versions", "time", "dist-tags"}
-
-// An elements is what such a member has, in its order.
-type elements struct {
-	names  []string
-	values map[string]json.RawMessage
-}
-
-func (e *elements) add(name string, value []byte) {
-	if _, ok := e.values[name]; !ok {
-		e.names = append(e.names, name)
-		e.values[name] = bytes.Clone(value)
-	}
-}
-
-func (e *elements) text() json.RawMessage {
-	b := []byte("{")
-	for i, name := range e.names {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(append(hub.AppendJSONString(b, name), ':'), e.values[name]...)
-	}
-	return append(b, '}')
-}
-
 // Merge is the first part, with the versions, times and tags of the others that it
 // does not have. Links to tarballs are absolute.
 func (h *Hub) Merge(dst io.Writer, _ *exchange.Request, parts []hub.Part) error {
-	all := map[string]*elements{}
-	edits := map[string]func(string, []byte) []byte{}
-	for _, name := range merges {
-		e := &elements{values: map[string]json.RawMessage{}}
-		all[name] = e
-		edits[name] = func(name string, text []byte) []byte { e.add(name, text); return nil }
-	}
-	var first map[string]json.RawMessage
+	full := make([]hub.Part, len(parts))
 	for i, p := range parts {
 		var text bytes.Buffer
 		if err := absolute(&text, p); err != nil {
 			return fmt.Errorf("the packument of %s: %w", p.Entry.Mirror, err)
 		}
-		var rest bytes.Buffer
-		if err := hub.SiftJSON(&rest, &text, edits); err != nil {
-			return fmt.Errorf("the packument of %s: %w", p.Entry.Mirror, err)
-		}
-		if i > 0 {
-			continue
-		}
-		if err := json.Unmarshal(rest.Bytes(), &first); err != nil {
-			return fmt.Errorf("the packument of %s: %w", p.Entry.Mirror, err)
-		}
+		full[i] = hub.Part{Entry: p.Entry, Body: &text}
 	}
-	if len(all["versions"].names) == 0 {
-		return errors.New("packuments without versions")
-	}
-	for _, name := range merges {
-		if e := all[name]; len(e.names) > 0 {
-			first[name] = e.text()
-		}
-	}
-	return json.NewEncoder(dst).Encode(first)
+	return hub.MergeJSON(dst, full, hub.JSONMember{Name: "versions", Needed: true}, hub.JSONMember{Name: "time"}, hub.JSONMember{Name: "dist-tags"})
 }
 
 // absolute copies a packument with links to tarballs in full.
@@ -175,13 +115,13 @@ func absolute(dst io.Writer, p hub.Part) error {
 		return err
 	}
 	return hub.CopyJSON(dst, p.Body, hub.JSONRules{
-		"versions/*/dist/tarball": func(value []byte) ([]byte, error) {
-			link, ok := hub.JSONString(value)
+		"versions/*/dist/tarball": hub.JSONChange(func(link string) (string, bool) {
 			u, err := from.Parse(link)
-			if !ok || err != nil || u.String() == link {
-				return value, nil
+			if err != nil {
+				return "", false
 			}
-			return hub.AppendJSONString(nil, u.String()), nil
-		},
+			to := u.String()
+			return to, to != link
+		}),
 	})
 }

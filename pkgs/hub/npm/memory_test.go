@@ -26,7 +26,7 @@ func TestRewrite40MBMemory(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Close()
 	h := newHub(t)
-	h.ledger = l
+	h.hub.Ledger = l
 	req, err := h.Parse(httptest.NewRequest(http.MethodGet, "/demo", nil))
 	require.NoError(t, err)
 	req.Client.Base = "http://proxy:8881/npm"

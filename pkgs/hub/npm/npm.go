@@ -24,14 +24,12 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // A Hub is one registry. It is safe for concurrent use.
 type Hub struct {
-	hub    hub.Options
-	links  *hub.Links
-	ledger *ledger.Ledger
+	hub   hub.Options
+	links *hub.Links
 }
 
 var (
@@ -40,10 +38,8 @@ var (
 	_ hub.Refuser = (*Hub)(nil)
 )
 
-// New makes a hub. A nil ledger is not taught.
-func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
-	return &Hub{hub: o, links: o.Links(), ledger: l}, nil
-}
+// New makes a hub.
+func New(o hub.Options) *Hub { return &Hub{hub: o, links: o.Links()} }
 
 // Freshness of what changes.
 const (
@@ -72,64 +68,72 @@ const (
 	second         // of a second host
 )
 
+// kinds is how paths of each kind are treated.
+var kinds = [...]hub.Kind{
+	packument: {TTL: ttl},
+	manifest:  {TTL: ttl},
+	tarball:   {Class: freshness.Immutable, Query: true},
+	file:      {TTL: ttl, Query: true},
+	document:  {TTL: shortTTL},
+	search:    {Class: freshness.Passthrough, Query: true},
+	second:    {Class: freshness.Immutable, Query: true},
+}
+
 // Parse knows the registry's paths. Both spellings of a scoped name are one key;
 // the mirrors get the client's.
 func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
-	path, target, err := hub.Path(r.URL)
+	asked, err := h.hub.Asked(r)
 	if err != nil {
 		return nil, err
 	}
-	path = unscope(path)
+	asked.Path = unscope(asked.Path)
+	path := asked.Path
 	k, name := classify(path)
-	req := &exchange.Request{Key: exchange.Key{Hub: h.hub.Name, Path: path}, Target: target, Package: name}
-	class, fresh := freshness.Mutable, ttl
 	switch k {
-	case packument:
-		req.Header = http.Header{"Accept": {"application/json"}}
-		if strings.Contains(strings.Join(r.Header["Accept"], ","), abbreviatedType) {
-			req.Key.Variant = abbreviated
-			req.Header = http.Header{"Accept": {abbreviatedType + "; q=1.0, application/json; q=0.8, */*"}}
-		}
-	case manifest:
-		req.Version = path[strings.LastIndexByte(path, '/')+1:]
-	case document:
-		fresh, req.Package = shortTTL, about(path)
-	case search:
-		class, req.Package = freshness.Passthrough, h.sought(r.URL.RawQuery)
-	case second:
-		if second, ok := h.hub.File(path, target, r.URL.RawQuery); ok {
-			_, rest, _ := strings.Cut(path[len(hub.FilePrefix):], "/")
-			if k, name := classify("/" + rest); k == tarball && version(rest, name) != "" {
-				second.Package, second.Version = name, version(rest, name)
-			} else if h.hub.Members.Owned(name) {
-				second.Package = name
-			}
-			return second, nil
-		}
-		return nil, notFound(path)
+	case unknown:
+		return nil, hub.NoPath(path)
 	case login:
 		return nil, &exchange.Error{Status: http.StatusMethodNotAllowed, Message: "this registry is a cache: log in and publish at the registry behind it"}
-	case unknown:
-		return nil, notFound(path)
 	}
-	if k == tarball || k == file {
-		class, req.Version = freshness.Immutable, version(path, name)
-		if k == file {
-			class = freshness.Mutable
+	req := asked.Request(kinds[k])
+	req.Package = name
+	switch k {
+	case packument:
+		represent(req, strings.Contains(strings.Join(r.Header["Accept"], ","), abbreviatedType))
+	case manifest:
+		_, req.Version = hub.CutLast(path)
+	case tarball, file:
+		req.Version = version(path, name)
+	case document:
+		req.Package = about(path)
+	case search:
+		req.Package = h.sought(asked.Query)
+	case second:
+		_, rest, _ := strings.Cut(path[len(hub.FilePrefix):], "/")
+		if k, name := classify("/" + rest); k == tarball && version(rest, name) != "" {
+			req.Package, req.Version = name, version(rest, name)
+		} else if h.hub.Members.Owned(name) {
+			req.Package = name
 		}
-	}
-	if query := r.URL.RawQuery; query != "" && (k == tarball || k == file || k == search) {
-		req.Key.Path, req.Target = path+"?"+hub.Query(query), target+"?"+hub.Query(query)
-	}
-	req.Policy = h.hub.Policies.For(path, class, fresh)
-	if k == search {
-		req.Policy.Class = freshness.Passthrough
 	}
 	return req, nil
 }
 
-func notFound(path string) error {
-	return fmt.Errorf("%s is no path of a registry: %w", path, fs.ErrNotExist)
+// represent makes req one for a packument in full, or abbreviated.
+func represent(req *exchange.Request, short bool) {
+	req.Key.Variant, req.Header = "", http.Header{"Accept": {"application/json"}}
+	if short {
+		req.Key.Variant = abbreviated
+		req.Header = http.Header{"Accept": {abbreviatedType + "; q=1.0, application/json; q=0.8, */*"}}
+	}
+}
+
+// packumentOf is the request for the packument of the package that req is about.
+func (h *Hub) packumentOf(req *exchange.Request, short bool) *exchange.Request {
+	ask := h.hub.Request("/"+req.Package, "/"+strings.ReplaceAll(req.Package, "/", "%2f"), freshness.Mutable, ttl)
+	ask.Package, ask.Client = req.Package, req.Client
+	represent(ask, short)
+	return ask
 }
 
 // unscope spells the slash of scoped names in a canonical path as one.
@@ -194,13 +198,11 @@ func registry(path string) kind {
 
 // version is that of a tarball with the usual name; "" of another one.
 func version(path, name string) string {
-	base := path[strings.LastIndexByte(path, '/')+1:]
-	v, ok := strings.CutSuffix(base, ".tgz")
-	if !ok {
-		return ""
-	}
-	v, ok = strings.CutPrefix(v, name[strings.LastIndexByte(name, '/')+1:]+"-")
-	if !ok {
+	_, base := hub.CutLast(path)
+	_, bare := hub.CutLast(name)
+	stem, tgz := strings.CutSuffix(base, ".tgz")
+	v, own := strings.CutPrefix(stem, bare+"-")
+	if !tgz || !own {
 		return ""
 	}
 	return v

@@ -17,13 +17,11 @@ import (
 
 func newHub(t testing.TB) *Hub {
 	t.Helper()
-	h, err := New(hub.Options{
+	return New(hub.Options{
 		Name:    "npm",
 		Mirrors: []*url.URL{{Scheme: "https", Host: "registry.example.org"}, {Scheme: "http", Host: "mirror.example.org", Path: "/npm/"}},
 		Files:   map[string]*url.URL{"f": {Scheme: "https", Host: "files.example.org", Path: "/t/"}},
-	}, nil)
-	require.NoError(t, err)
-	return h
+	})
 }
 
 func TestSuite(t *testing.T) {

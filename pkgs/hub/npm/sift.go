@@ -3,13 +3,12 @@ package npm
 import (
 	"context"
 	"io"
-	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -38,28 +37,14 @@ type survey struct {
 
 // survey reads the packument that req is about. Dates are in the full one alone.
 func (h *Hub) survey(ctx context.Context, next exchange.Source, req *exchange.Request, full bool) (*survey, error) {
-	ask := h.hub.Request("/"+req.Package, "/"+strings.ReplaceAll(req.Package, "/", "%2f"), freshness.Mutable, ttl)
-	ask.Client = req.Client
-	ask.Header = http.Header{"Accept": {"application/json"}}
+	ask := h.packumentOf(req, false)
 	if !full && req.Key.Path == ask.Key.Path {
 		ask.Key.Variant, ask.Header, ask.Target = req.Key.Variant, req.Header, req.Target
 	}
 	s := &survey{times: map[string]time.Time{}, tags: map[string]string{}}
-	resp, err := next.Get(ctx, ask)
+	_, err := hub.Consult(ctx, next, ask, func(r io.Reader, _ *url.URL) error { return hub.SiftJSON(io.Discard, r, s.rules()) })
 	if err != nil {
 		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.Entry.Status != http.StatusOK {
-		return s, nil
-	}
-	plain, err := hub.Unpack(resp.Body)
-	if err == nil {
-		defer plain.Close()
-		err = hub.SiftJSON(io.Discard, plain, s.rules())
-	}
-	if err != nil {
-		return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "the index from upstream cannot be read", Err: err}
 	}
 	return s, nil
 }
