@@ -41,6 +41,8 @@ type tally struct {
 	Entries int64 `json:"entries"`
 	Bytes   int64 `json:"bytes"`
 	Skipped int64 `json:"skipped,omitzero"` // that the store has as new
+
+	damaged int64 // that were left out
 }
 
 func (t tally) String() string {
@@ -55,7 +57,7 @@ func (p *invocation) exportCommand() *cobra.Command {
 		Long: `Writes entries and their content into a tar archive, each with its digest; FILE - is the
 standard output. With --since only those that a mirror has sent or confirmed since then.
 It reads the data directory, whether a server runs or not, and proves each digest on the
-way: what is damaged is not exported.
+way: what is damaged is left out, said, and makes the exit status 1; the bundle is good.
 
 ` + selection,
 		Example: `  cache-proxy export --since 2026-03-01 march.tar
@@ -76,10 +78,14 @@ way: what is damaged is not exported.
 				case err != nil:
 					return err
 				case asJSON && args[0] != "-":
-					return p.writeJSON(done)
+					err = p.writeJSON(done)
+				default:
+					fmt.Fprintln(p.stderr, done)
 				}
-				fmt.Fprintln(p.stderr, done)
-				return nil
+				if err == nil && done.damaged > 0 {
+					err = failed(exitFailed, nil)
+				}
+				return err
 			})
 		},
 	}
@@ -151,6 +157,8 @@ func (p *invocation) export(ctx context.Context, s *cacheproxy.Shelf, to io.Writ
 		case n >= 0:
 			done.Entries++
 			done.Bytes += n
+		default:
+			done.damaged++
 		}
 	}
 	if err := writeMember(w, bundleEnd, done); err != nil {

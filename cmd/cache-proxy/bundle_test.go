@@ -94,7 +94,7 @@ func TestBundleDamage(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(from.file("debian/pool/a.deb"), bytes.Repeat([]byte("b"), 3000), 0o600))
 	status, _, stderr = from.run("export", name)
-	assert.Equal(t, exitOK, status)
+	assert.Equal(t, exitFailed, status, "something was left out")
 	assert.Contains(t, stderr, "a.deb is damaged")
 	assert.Contains(t, stderr, "4 entries")
 }

@@ -36,7 +36,7 @@ func exitOne(name string) string {
 	case "export":
 		return "something is damaged and left out, or cannot be read or written"
 	case "import":
-		return "something was left out as damaged, or a server runs on the data directory"
+		return "the bundle is wrong or cut short, something cannot be read, or a server runs on the data directory"
 	case "prefetch":
 		return "something could not be had"
 	case "purge":
