@@ -53,7 +53,7 @@ func TestPurge(t *testing.T) {
 			status, out, _ = s.run("purge", "tools:/nothing")
 			assert.Equal(t, exitOK, status)
 			assert.Equal(t, "0 objects, 0 B\n", out)
-			for _, wrong := range [][]string{{"tools"}, {"--pattern", "(", "tools"}, {"--pattern", "x", "tools:/x"}, {"--admin", "nobody", "tools:/x"}} {
+			for _, wrong := range [][]string{{"tools"}, {""}, {":/bare"}, {"--prefix", ":/"}, {"--pattern", ".", ""}, {"--pattern", "(", "tools"}, {"--pattern", "x", "tools:/x"}, {"--admin", "nobody", "tools:/x"}} {
 				status, _, stderr = s.run(append([]string{"purge"}, wrong...)...)
 				assert.Equal(t, exitUsage, status, "%v: %s", wrong, stderr)
 			}

@@ -50,6 +50,8 @@ then forgets what it remembers too; else in the data directory itself. Of nothin
 			}
 			query := url.Values{"hub": {hub}}
 			switch {
+			case hub == "": // which would be all hubs
+				return misused(fmt.Errorf("%q names no hub", args[0]))
 			case pattern != "" && (prefix || path != ""):
 				return misused(errors.New("--pattern is for a whole hub"))
 			case pattern != "":
