@@ -4,7 +4,7 @@ FROM golang:1.26-alpine AS build
 
 # Where modules come from; "direct" asks their own repositories, and needs git.
 ARG GOPROXY=direct
-# Build tags: pprof serves /debug/pprof/ on the data port.
+# Build tags: pprof serves /debug/pprof/ on the admin listener.
 ARG TAGS=""
 # What -version says.
 ARG VERSION=devel
