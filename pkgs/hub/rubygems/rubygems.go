@@ -59,6 +59,7 @@ const (
 
 	versionsPath = "/versions"
 	namesPath    = "/names"
+	rootPath     = "/" // gem asks by it whether there is a compact index
 	infoPrefix   = "/info/"
 	gemPrefix    = "/gems/"
 	apiPrefix    = "/api/"
@@ -90,7 +91,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	case gemFile.MatchString(p), gemSpec.MatchString(p):
 		kind.Class = freshness.Immutable
 		name, version = h.gemOf(p)
-	case specs.MatchString(p):
+	case specs.MatchString(p), p == rootPath:
 		kind.TTL = ttl
 	case strings.HasPrefix(p, apiPrefix) && !strings.HasSuffix(p, "/"):
 		kind.Class, kind.Query = freshness.Passthrough, true

@@ -32,6 +32,7 @@ func TestSuite(t *testing.T) {
 	hubtest.Run(t, newHub(nil),
 		hubtest.Sample{Target: "/versions"},
 		hubtest.Sample{Target: "/names"},
+		hubtest.Sample{Target: "/"},
 		hubtest.Sample{Target: "/info/a_b-c.d"},
 		hubtest.Sample{Target: "/info/a%5fb", Upstream: "/info/a%5fb"},
 		hubtest.Sample{Target: "/gems/nokogiri-1.15.0-x86_64-linux.gem"},
@@ -50,6 +51,7 @@ func TestParse(t *testing.T) {
 		{"info", "/info/rack", "/info/rack", "rack", freshness.Policy{TTL: ttl}},
 		{"gem", "/gems/a-1.0-java.gem", "/gems/a-1.0-java.gem", "a", freshness.Policy{Class: freshness.Immutable}},
 		{"gem with a number", "/gems/a-2fa-1.0.gem", "/gems/a-2fa-1.0.gem", "a-2fa", freshness.Policy{Class: freshness.Immutable}},
+		{"the repository itself, which gem asks for", "/", "/", "", freshness.Policy{TTL: ttl}},
 		{"latest specs", "/latest_specs.4.8.gz", "/latest_specs.4.8.gz", "", freshness.Policy{TTL: ttl}},
 		{"not packed", "/prerelease_specs.4.8", "/prerelease_specs.4.8", "", freshness.Policy{TTL: ttl}},
 		{"spec", "/quick/Marshal.4.8/a-1.gemspec.rz", "/quick/Marshal.4.8/a-1.gemspec.rz", "a", freshness.Policy{Class: freshness.Immutable}},
@@ -67,7 +69,7 @@ func TestParse(t *testing.T) {
 			assert.Equal(t, want, req.Policy)
 		})
 	}
-	for _, target := range []string{"/", "/info/", "/info/a/b", "/info/a%2Fb", "/info/a%20b", "/gems/", "/gems/a/b.gem", "/gems/a-1.0.tgz", "/quick/a-1.gemspec.rz", "/specs.4.8.Z", "/api/", "/versions/"} {
+	for _, target := range []string{"/info/", "/info/a/b", "/info/a%2Fb", "/info/a%20b", "/gems/", "/gems/a/b.gem", "/gems/a-1.0.tgz", "/quick/a-1.gemspec.rz", "/specs.4.8.Z", "/api/", "/versions/"} {
 		req, err := newHub(nil).Parse(httptest.NewRequest("GET", target, nil))
 		assert.Error(t, err, "%s became %+v", target, req)
 	}
