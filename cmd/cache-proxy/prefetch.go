@@ -54,18 +54,21 @@ func (p *invocation) prefetchCommand() *cobra.Command {
 		Short: "Have the running server fetch what a lock file, an SBOM or a list names",
 		Long: `Asks the running server for everything that the arguments name, so that it is stored when
 clients want it. A FILE is told by its content: package-lock.json or npm-shrinkwrap.json,
-go.sum, requirements.txt with versions pinned or hashes, Cargo.lock, an SBOM of CycloneDX or
-SPDX as JSON (packages by purl: npm, pypi, golang, cargo, maven), or a list of URLs or paths,
-one a line; - is the standard input. A URL is always asked of the server, whatever its host,
-which goes into the Host field.
+go.sum, requirements.txt with versions pinned or hashes, Cargo.lock, composer.lock,
+Gemfile.lock, NuGet's packages.lock.json, renv.lock, rebar.lock, mix.lock, pubspec.lock,
+.terraform.lock.hcl, Chart.lock, conda's explicit lists, pixi.lock, conda-lock.yml, an SBOM of
+CycloneDX or SPDX as JSON (packages by purl: npm, pypi, golang, cargo, maven, composer, gem,
+nuget, cran, hex, pub), or a list of URLs or paths, one a line; - is the standard input. A URL
+is always asked of the server, whatever its host, which goes into the Host field.
 
 Packages go to the first hub of their type, or to the one that --hub names. What a lock file
-says of digests is checked (npm, pypi, cargo; go checks its own). What is stored already is
-not asked of mirrors, and what was cut short is gone on with: so an interrupted prefetch is
-just started again. SBOMs name no parents of POMs and no build dependencies.
-Packages of other kinds are skipped, and said.`,
+says of digests is checked (go checks its own; NuGet and renv have none of files). What is
+stored already is not asked of mirrors, and what was cut short is gone on with: so an
+interrupted prefetch is just started again. SBOMs name no parents of POMs and no build
+dependencies. Packages of other kinds, and what comes from git, are skipped, and said.`,
 		Example: `  cache-proxy prefetch package-lock.json go.sum
   cache-proxy prefetch --only 'linux|none-any|\.tar\.gz' requirements.txt
+  cache-proxy prefetch --only linux_amd64 --server https://cache.lan .terraform.lock.hcl
   cache-proxy prefetch --server http://cache.lan:8881 /debian/dists/trixie/InRelease`,
 		Args: between(1, 1<<20),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -79,6 +82,7 @@ Packages of other kinds are skipped, and said.`,
 			if f.hubs, err = hubsByType(c, f.named); err != nil {
 				return misused(err)
 			}
+			f.mirrors = mirrorsOf(c, f.hubs)
 			if f.server, err = newServer(c, server); err != nil {
 				return misused(err)
 			}
@@ -106,7 +110,7 @@ Packages of other kinds are skipped, and said.`,
 	c.Flags().StringVar(&server, "server", "", "base `URL` of the server; default the first address of listen")
 	c.Flags().StringArrayVar(&f.named, "hub", nil, "`name` of a hub to use for packages of its type; may be repeated")
 	c.Flags().IntVar(&f.parallel, "parallel", 8, "how many to ask for at a time")
-	c.Flags().StringVar(&only, "only", "", "of pypi: the files whose name matches this `regexp` alone")
+	c.Flags().StringVar(&only, "only", "", "of pypi and terraform: the files whose name matches this `regexp` alone")
 	c.Flags().BoolVar(&asJSON, "json", false, "print what was done as JSON")
 	return c
 }
@@ -144,10 +148,14 @@ func hubsByType(c *cacheproxy.Config, named []string) (map[cacheproxy.HubType]st
 type fetcher struct {
 	server   *server
 	named    []string
-	hubs     map[cacheproxy.HubType]string // mounts
+	hubs     map[cacheproxy.HubType]string   // mounts
+	mirrors  map[cacheproxy.HubType][]string // base URLs
 	parallel int
 	only     *regexp.Regexp
 	bar      bar
+
+	pages  memo[[]byte]            // by path
+	tables memo[map[string]string] // of R's repositories: the versions of today, by mount
 
 	mu   sync.Mutex
 	done fetching // guarded by mu

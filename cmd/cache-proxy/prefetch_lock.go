@@ -74,6 +74,11 @@ func readLock(text []byte) ([]want, error) {
 }
 
 func readKind(text []byte) ([]want, error) {
+	for _, l := range textLocks {
+		if l.told.Match(text) {
+			return l.read(text)
+		}
+	}
 	trimmed := bytes.TrimSpace(text)
 	switch {
 	case bytes.HasPrefix(trimmed, []byte("{")):
@@ -98,6 +103,10 @@ func readJSONLock(text []byte) ([]want, error) {
 		BOM  string          `json:"bomFormat"`
 		SPDX string          `json:"spdxVersion"`
 		Npm  json.RawMessage `json:"lockfileVersion"`
+
+		Composer string                     `json:"content-hash"`
+		R        map[string]json.RawMessage `json:"R"`
+		NuGet    map[string]json.RawMessage `json:"dependencies"`
 	}
 	if err := json.Unmarshal(text, &kind); err != nil {
 		return nil, err
@@ -109,8 +118,14 @@ func readJSONLock(text []byte) ([]want, error) {
 		return readSPDX(text)
 	case kind.Npm != nil:
 		return readNpmLock(text)
+	case kind.Composer != "":
+		return readComposerLock(text)
+	case kind.R != nil:
+		return readRenvLock(text)
+	case kind.NuGet != nil:
+		return readNuGetLock(text)
 	}
-	return nil, errors.New("neither a package-lock.json, nor an SBOM of CycloneDX or SPDX")
+	return nil, errors.New("neither a package-lock.json, composer.lock, packages.lock.json or renv.lock, nor an SBOM of CycloneDX or SPDX")
 }
 
 // An npmPackage is one of a package-lock.json.

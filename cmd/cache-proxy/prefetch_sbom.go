@@ -90,10 +90,13 @@ func readSPDX(text []byte) (all []want, err error) {
 	return all, nil
 }
 
-// purlTypes are the types of hub that have packages of a purl's type.
+// purlType is the type of hub that has packages of a purl's type.
 func purlType(s string) cacheproxy.HubType {
-	if s == "golang" {
+	switch s {
+	case "golang":
 		return "go"
+	case "gem":
+		return "rubygems"
 	}
 	return cacheproxy.HubType(s)
 }
@@ -123,15 +126,22 @@ func readPURL(s string) (w want, err error) {
 		return w, bad
 	}
 	w = want{kind: purlType(strings.ToLower(kind)), name: name, version: version}
-	if w.kind == "maven" {
+	values, _ := url.ParseQuery(qualifiers)
+	switch w.kind {
+	case "rubygems":
+		if platform := values.Get("platform"); platform != "" && platform != "ruby" && version != "" {
+			w.version += "-" + platform
+		}
+	case "hex":
+		if organisation, name, ok := strings.Cut(name, "/"); ok {
+			w.name, w.url = name, "/repos/"+url.PathEscape(organisation)
+		}
+	case "maven":
 		i := strings.LastIndexByte(name, '/')
 		if i < 0 {
 			return w, bad
 		}
-		w.name = name[:i] + ":" + name[i+1:]
-		if values, err := url.ParseQuery(qualifiers); err == nil {
-			w.url = values.Get("type")
-		}
+		w.name, w.url = name[:i]+":"+name[i+1:], values.Get("type")
 	}
 	return w, nil
 }

@@ -193,7 +193,22 @@ func retried(status int) bool {
 	return status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented
 }
 
+// A refused error is an answer that is no content.
+type refused struct {
+	at     string
+	status int
+	text   string
+}
+
+func (e *refused) Error() string { return fmt.Sprintf("%s: status %d: %s", e.at, e.status, e.text) }
+
 func refusal(at string, resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
-	return fmt.Errorf("%s: status %d: %s", at, resp.StatusCode, bytes.TrimSpace(text))
+	return &refused{at, resp.StatusCode, string(bytes.TrimSpace(text))}
+}
+
+// absent says whether err is that there is no such file.
+func absent(err error) bool {
+	var e *refused
+	return errors.As(err, &e) && e.status == http.StatusNotFound
 }

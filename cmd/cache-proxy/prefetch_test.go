@@ -33,6 +33,7 @@ func (o *tree) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.asked[r.URL.Path]++
 	o.mu.Unlock()
 	text, ok := o.files[r.URL.Path]
+	text = strings.ReplaceAll(text, "{self}", "http://"+r.Host)
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -47,15 +48,15 @@ func (o *tree) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, text)
 }
 
-// running is a server with hubs of several types before an origin, and its shop.
-func running(t *testing.T, files map[string]string) (s *shop, origin *tree, base string, stop func() error) {
+// running is a server with hubs of some types before an origin, and its shop.
+func running(t *testing.T, files map[string]string, kinds ...string) (s *shop, origin *tree, base string, stop func() error) {
 	t.Helper()
 	origin = &tree{files: files, asked: map[string]int{}}
 	upstream := httptest.NewServer(origin)
 	t.Cleanup(upstream.Close)
 	data := filepath.Join(t.TempDir(), "data")
 	var hubs []string
-	for _, kind := range []string{"files", "npm", "pypi", "go", "cargo", "maven"} {
+	for _, kind := range kinds {
 		hubs = append(hubs, fmt.Sprintf("{name: my%s, type: %s, upstream: [{server: '%s/%s'}]}", kind, kind, upstream.URL, kind))
 	}
 	s = &shop{t, write(t, "storage: {local: {path: '"+data+"', max-size: 0, min-free: 0}}\nadmin: {listen: ''}\nlog: {level: error}\nhubs: ["+strings.Join(hubs, ", ")+"]\n"), data}
@@ -95,7 +96,7 @@ func TestPrefetch(t *testing.T) {
 		"/maven/org/example/lib/1.0/lib-1.0.pom": "<project/>",
 		"/maven/org/example/lib/1.0/lib-1.0.jar": "jar",
 	}
-	s, origin, base, stop := running(t, files)
+	s, origin, base, stop := running(t, files, "files", "npm", "pypi", "go", "cargo", "maven")
 	files["/cargo/config.json"] = `{"dl":"` + configured(t, s, "mycargo") + `/dl/{crate}/{version}/download"}`
 	dir := lay(t, map[string]string{
 		"package-lock.json": `{"lockfileVersion":3,"packages":{"":{"name":"me"},"node_modules/@s/p":{"version":"1.0.0","resolved":"https://registry.example.org/@s/p/-/p-1.0.0.tgz","integrity":"` + integrity("scoped") + `"},
@@ -168,7 +169,7 @@ func configured(t *testing.T, s *shop, name string) string {
 }
 
 func TestPrefetchFailures(t *testing.T) {
-	s, _, base, _ := running(t, map[string]string{"/npm/p/-/p-1.0.0.tgz": "right", "/files/a": "a"})
+	s, _, base, _ := running(t, map[string]string{"/npm/p/-/p-1.0.0.tgz": "right", "/files/a": "a"}, "files", "npm")
 	dir := lay(t, map[string]string{
 		"package-lock.json": `{"lockfileVersion":1,"dependencies":{"p":{"version":"1.0.0","resolved":"http://x/p/-/p-1.0.0.tgz","integrity":"` + integrity("wrong") + `"}}}`,
 		"loose.txt":         "name>=1\n",
@@ -236,6 +237,12 @@ func FuzzReadLock(f *testing.F) {
 		`{"bomFormat":"CycloneDX","components":[{"purl":"pkg:npm/a@1"}]}`,
 		`{"spdxVersion":"SPDX-2.3","packages":[{"externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:npm/a@1"}]}]}`,
 		"example.org/a v1.0.0 h1:x=\n", "a==1\nb\n", "[[package]]\nname = \"a\"\n", "a==1 --hash=sha256:00\n", "/a\n",
+		`{"content-hash":"x","packages":[{"name":"a/b","version":"1","dist":{"type":"zip","reference":"0"}}]}`,
+		`{"R":{},"Packages":{"a":{"Package":"a","Version":"1","Source":"Repository"}}}`,
+		`{"version":1,"dependencies":{"net8.0":{"a":{"type":"Direct","resolved":"1"}}}}`,
+		gemfileLock, mixLock, pubspecLock, terraformLock, "{\"1.2.0\",[{<<\"a\">>,{pkg,<<\"a\">>,<<\"1\">>},0}]}.\n",
+		"@EXPLICIT\nhttps://a.example.org/c/noarch/a-1-0.conda#00\n", "- conda: https://a.example.org/c/noarch/a-1-0.conda\n  sha256: 00\n",
+		"dependencies:\n- name: a\n  version: 1\ndigest: sha256:" + strings.Repeat("0", 64) + "\n",
 	} {
 		f.Add([]byte(seed))
 	}

@@ -22,26 +22,51 @@ func (f *fetcher) fetch(ctx context.Context, w want) error {
 		return f.get(ctx, w.url, "")
 	}
 	mount, ok := f.hubs[w.kind]
+	way := f.way(w.kind)
 	switch {
-	case !slices.Contains([]cacheproxy.HubType{"npm", "go", "cargo", "maven", "pypi"}, w.kind):
+	case way == nil:
 		return errSkipped{"nobody can tell the path of packages of this kind"}
-	case w.version == "":
+	case w.version == "" && w.kind != "conda":
 		return errSkipped{"it has no version"}
 	case !ok:
 		return fmt.Errorf("no hub of type %s in the configuration", w.kind)
 	}
-	mount = strings.TrimSuffix(mount, "/")
-	switch w.kind {
+	return way(ctx, strings.TrimSuffix(mount, "/"), w)
+}
+
+// way asks for a package of a kind; nil: there is none.
+func (f *fetcher) way(kind cacheproxy.HubType) func(ctx context.Context, mount string, w want) error {
+	switch kind {
 	case "npm":
-		return f.tarball(ctx, mount, w)
+		return f.tarball
 	case "go":
-		return f.goModule(ctx, mount, w)
+		return f.goModule
 	case "cargo":
-		return f.crate(ctx, mount, w)
+		return f.crate
 	case "maven":
-		return f.artifact(ctx, mount, w)
+		return f.artifact
+	case "pypi":
+		return f.project
+	case "composer":
+		return f.dist
+	case "rubygems":
+		return f.gem
+	case "helm":
+		return f.chart
+	case "conda":
+		return f.condaPackage
+	case "nuget":
+		return f.nupkg
+	case "cran":
+		return f.sourceOfR
+	case "terraform":
+		return f.provider
+	case "hex":
+		return f.tarballOfHex
+	case "pub":
+		return f.archiveOfPub
 	}
-	return f.project(ctx, mount, w)
+	return nil
 }
 
 func (w want) digest() cacheproxy.Digest {
