@@ -26,8 +26,11 @@ func (p *invocation) initCommand() *cobra.Command {
 		Long: `Reads where this machine's package managers install from and writes a configuration with a
 hub for each: what they use now, and known public mirrors of the same content. It reads
 apt's sources.list and *.sources, *.repo of yum and dnf, /etc/apk/repositories, pacman's
-mirrorlist, pip.conf, .npmrc, GOPROXY and go's env, cargo's config.toml, maven's settings.xml
-and docker's daemon.json; it changes none of them. Credentials are left out, and said.
+mirrorlist, pip.conf, .npmrc, GOPROXY and go's env, cargo's config.toml, maven's settings.xml,
+docker's daemon.json, Composer's config.json, .gemrc and Bundler's config, helm's
+repositories.yaml, .condarc, NuGet.Config, Rprofile.site and .Rprofile, .terraformrc and
+.tofurc, rebar3's rebar.config, HEX_MIRROR, PUB_HOSTED_URL and flatpak's remotes; it changes
+none of them. Credentials are left out, and said.
 Look at what was written before you serve it: nobody was asked whether mirrors answer.`,
 		Example: `  cache-proxy init && cache-proxy check && cache-proxy
   cache-proxy init --output - --root /mnt/image`,
@@ -113,7 +116,10 @@ func plansOf(all []origin, say func(string, ...any)) []*plan {
 		if !ok {
 			continue
 		}
-		name, root := family(base)
+		name, root := "", ""
+		if slices.Contains([]cacheproxy.HubType{"apt", "rpm", "apk", "pacman"}, o.kind) {
+			name, root = family(base)
+		}
 		switch {
 		case base == "":
 			name = o.name
@@ -255,7 +261,7 @@ func configOf(plans []*plan) []byte {
 			fmt.Fprintf(&b, "  - server: %s\n", strconv.Quote(u))
 		}
 		switch p.kind {
-		case "pypi", "npm", "cargo":
+		case "pypi", "npm", "cargo", "composer", "helm", "conda", "nuget", "pub", "terraform":
 			b.WriteString("  options: {learn-files: true}\n")
 		case "oci":
 			b.WriteString("  options: {default: true, library: true}\n")

@@ -13,13 +13,16 @@ import (
 	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
 )
 
+// A reader says what files of a package manager name.
+type reader struct {
+	kind  cacheproxy.HubType
+	files []string
+	read  func(text []byte, file string) []origin
+}
+
 // origins reads all that a machine says of where it installs from.
 func (m *machine) origins() (all []origin, err error) {
-	for _, r := range []struct {
-		kind  cacheproxy.HubType
-		files []string
-		read  func(text []byte, file string) []origin
-	}{
+	for _, r := range append([]reader{
 		{"apt", m.files("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list"), readAptList},
 		{"apt", m.files("/etc/apt/sources.list.d/*.sources"), readAptSources},
 		{"rpm", m.files("/etc/yum.repos.d/*.repo", "/etc/zypp/repos.d/*.repo"), readRepos},
@@ -31,7 +34,7 @@ func (m *machine) origins() (all []origin, err error) {
 		{"cargo", m.files("~/.cargo/config", "~/.cargo/config.toml"), readCargoConfig},
 		{"maven", m.files("/etc/maven/settings.xml", "~/.m2/settings.xml"), readMavenSettings},
 		{"oci", m.files("/etc/docker/daemon.json"), readDaemon},
-	} {
+	}, m.repositoryFiles()...) {
 		for _, file := range r.files {
 			text, err := os.ReadFile(file)
 			if err != nil {
@@ -44,9 +47,7 @@ func (m *machine) origins() (all []origin, err error) {
 		}
 	}
 	if m.root == "/" {
-		for _, u := range goProxies(os.Getenv("GOPROXY")) {
-			all = append(all, origin{kind: "go", url: u, name: "go", from: "GOPROXY"})
-		}
+		all = append(all, fromEnvironment(os.Getenv)...)
 	}
 	return all, nil
 }

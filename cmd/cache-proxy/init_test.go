@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,6 +29,16 @@ func TestInit(t *testing.T) {
 		"root/.cargo/config.toml":                 "[source.mirror]\nregistry = \"sparse+https://crates.example.org/index/\"\n",
 		"root/.m2/settings.xml":                   "<settings><mirrors><mirror><id>a</id><url> https://maven.example.org/public </url></mirror></mirrors></settings>",
 		"etc/docker/daemon.json":                  `{"registry-mirrors": ["https://docker.example.org"]}`,
+		"root/.config/composer/config.json":       `{"repositories": {"house": {"type": "composer", "url": "https://composer.example.org/"}, "git": {"type": "vcs", "url": "https://git.example.org/x"}, "packagist": false}}`,
+		"etc/gemrc":                               "---\n:sources:\n- https://gems.example.org/\n- https://house.example.org/gems/\ngem: --no-document\n",
+		"root/.bundle/config":                     "---\nBUNDLE_MIRROR__HTTPS://GEMS__EXAMPLE__ORG/: \"https://bundle.example.org\"\nBUNDLE_JOBS: \"4\"\n",
+		"root/.config/helm/repositories.yaml":     "apiVersion: \"\"\nrepositories:\n- caFile: \"\"\n  name: stable\n  password: hunter2\n  url: https://charts.example.org/stable\n- name: own\n  url: oci://charts.example.org/own\n",
+		"root/.condarc":                           "channels:\n  - defaults\ndefault_channels:\n  - https://conda.example.org/pkgs/main\n  - https://conda.example.org/pkgs/r\ncustom_channels:\n  conda-forge: https://conda.example.org/cloud\n",
+		"root/.nuget/NuGet/NuGet.Config":          `<?xml version="1.0"?><configuration><packageSources><clear/><add key="a" value="https://nuget.example.org/v3/index.json" protocolVersion="3"/><add key="old" value="https://nuget.example.org/api/v2"/></packageSources></configuration>`,
+		"etc/R/Rprofile.site":                     "options(repos = c(CRAN = \"https://cran.example.org/\"))\n",
+		"root/.terraformrc":                       "provider_installation {\n  network_mirror {\n    url = \"https://terraform.example.org/providers/\"\n  }\n}\n",
+		"root/.config/rebar3/rebar.config":        "{rebar_packages_cdn, \"https://hex.example.org\"}.\n",
+		"var/lib/flatpak/repo/config":             "[core]\nrepo_version=1\n\n[remote \"flathub\"]\nurl=https://flatpak.example.org/repo/\ngpg-verify=true\n",
 	})
 	name := filepath.Join(t.TempDir(), "new.yaml")
 	var out, stderr strings.Builder
@@ -56,8 +67,23 @@ func TestInit(t *testing.T) {
 		"cargo cargo":                     {"https://crates.example.org/index"},
 		"maven maven":                     {"https://maven.example.org/public"},
 		"oci oci":                         {"https://docker.example.org"},
+
+		"composer composer":                        {"https://composer.example.org"},
+		"rubygems rubygems":                        {"https://gems.example.org", "https://bundle.example.org"},
+		"rubygems-house-example-org-gems rubygems": {"https://house.example.org/gems"},
+		"helm-stable helm":                         {"https://charts.example.org/stable"},
+		"conda conda":                              {"https://conda.example.org/pkgs"},
+		"conda-conda-example-org-cloud conda":      {"https://conda.example.org/cloud"},
+		"nuget nuget":                              {"https://nuget.example.org"},
+		"cran cran":                                {"https://cran.example.org"},
+		"terraform terraform":                      {"https://terraform.example.org/providers"},
+		"hex hex":                                  {"https://hex.example.org"},
+		"flathub flatpak":                          {"https://flatpak.example.org/repo"},
 	} {
 		assert.Subset(t, got[hub], want, hub)
+		if slices.Contains([]string{"composer", "rubygems", "helm", "conda", "nuget", "cran", "terraform", "hex", "flatpak"}, hub[strings.LastIndexByte(hub, ' ')+1:]) {
+			assert.Equal(t, want, got[hub], "of what has the same content nothing is known")
+		}
 		delete(got, hub)
 	}
 	assert.Empty(t, got, "nothing else")
@@ -85,9 +111,13 @@ func TestInit(t *testing.T) {
 func FuzzInit(f *testing.F) {
 	f.Add("deb [a=b] http://a.example.org/debian x y\nURIs: http://b.example.org/x\nTypes: deb\nbaseurl=https://c.example.org/$x\nregistry=http://d.example.org\nServer = http://e/$repo\n")
 	f.Add(`{"registry-mirrors": ["https://docker.example.org/é"]}`)
+	f.Add("repositories:\n- name: ü\n  url: http://c.example.org/x\n:sources:\n- http://g.example.org\nCRAN='http://r.example.org'\n{rebar_packages_cdn, \"http://h.example.org\"}.\n[remote \"x y\"]\nurl=http://f.example.org\n")
+	f.Add(`{"repositories": [{"type": "composer", "url": "https://c.example.org"}]}`)
+	f.Add(`<configuration><packageSources><add value="https://n.example.org/v3/index.json"/></packageSources></configuration>`)
 	f.Fuzz(func(t *testing.T, text string) {
 		var all []origin
 		for kind, read := range map[cacheproxy.HubType]func([]byte, string) []origin{
+			"composer": readComposer, "rubygems": readGemrc, "helm": readHelm, "conda": readCondarc, "nuget": readNuGetConfig, "cran": readRprofile, "terraform": readTerraformrc, "hex": readRebar, "flatpak": readFlatpak,
 			"apt": readAptList, "rpm": readRepos, "apk": readPlain, "pacman": readMirrorlist, "pypi": readPip, "npm": readNpmrc, "go": readGoEnv, "cargo": readCargoConfig, "maven": readMavenSettings, "oci": readDaemon,
 		} {
 			for _, o := range read([]byte(text), "x.repo") {
@@ -96,6 +126,7 @@ func FuzzInit(f *testing.F) {
 			}
 		}
 		readAptSources([]byte(text), "x")
+		readBundle([]byte(text), "x")
 		plans := plansOf(all, func(string, ...any) {})
 		for _, p := range plans {
 			assert.Regexp(t, `^[a-z0-9-]+$`, p.name)
@@ -105,4 +136,13 @@ func FuzzInit(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestFromEnvironment(t *testing.T) {
+	said := map[string]string{"GOPROXY": "https://go.example.org,direct", "HEX_MIRROR": "https://hex.example.org", "PUB_HOSTED_URL": "https://pub.example.org"}
+	var got []string
+	for _, o := range fromEnvironment(func(name string) string { return said[name] }) {
+		got = append(got, string(o.kind)+" "+o.url+" "+o.from)
+	}
+	assert.Equal(t, []string{"go https://go.example.org GOPROXY", "hex https://hex.example.org HEX_MIRROR", "pub https://pub.example.org PUB_HOSTED_URL"}, got)
 }
