@@ -14,7 +14,10 @@
 // reading an index for the sake of something else (answer.go). For a Gate: looking
 // into content before it is stored (judge.go), and whether it is older than what was
 // seen (recent.go). Packed content is read within limits (unpack.go), a changed index
-// is kept beside its original (rewrite.go). Package hub/template shows them at work.
+// is kept beside its original (rewrite.go). What a list says of a mutable file is what
+// a client gets (pinned.go, list.go), and content is proved by a rule of the protocol's
+// own (hash.go). Foreign formats are read by the packages in pkgs/format. Package
+// hub/template shows them at work.
 //
 // There are also generations, for those whose indexes are only right together (generation.go is
 // what clients see, gate.go and companion.go what the cache is given, memory.go
@@ -22,7 +25,8 @@
 //
 // The upstreams of a hub may be members with different content: member.go is what
 // a hub says of its packages so that members may be asked in order, their indexes
-// made one, and private names kept from all others.
+// made one, and private names kept from all others; member_order.go is for a hub that
+// asks each in another way, member_lines.go for indexes that are lines.
 package hub
 
 import (

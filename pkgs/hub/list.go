@@ -6,7 +6,6 @@ import (
 	"net/http"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 )
 
 // Lists are files that say what mutable files below them must be: SHA256SUMS of
@@ -39,27 +38,12 @@ func (l *Lists) Get(ctx context.Context, next exchange.Source, req *exchange.Req
 	if !listed {
 		return next.Get(ctx, req)
 	}
-	resp, err := next.Get(ctx, pinnedTo(req, fact))
-	if err == nil && resp.Entry.Status < http.StatusBadRequest || ctx.Err() != nil || !l.forced.Next(path) {
-		return resp, err
-	}
-	newer, listed := l.fact(req.Key.Path, path, ask, true)
-	if !listed || newer == fact {
-		return resp, err
-	}
-	if err == nil {
-		resp.Body.Close()
-	}
-	return next.Get(ctx, pinnedTo(req, newer))
-}
-
-// pinnedTo is the request for the content that f names, which has a key of its own.
-func pinnedTo(req *exchange.Request, f exchange.Fact) *exchange.Request {
-	req = req.Clone()
-	req.Digest, req.Size = f.Digest, f.Size
-	req.Key.Variant = string(f.Digest)
-	req.Policy.Class, req.Policy.Negative = freshness.Immutable, 0
-	return req
+	return Pinned(ctx, next, req, fact, func() (newer exchange.Fact, listed bool) {
+		if !l.forced.Next(path) {
+			return newer, false
+		}
+		return l.fact(req.Key.Path, path, ask, true)
+	})
 }
 
 // fact is what the list at path says of a file.
