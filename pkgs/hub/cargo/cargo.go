@@ -18,7 +18,6 @@ package cargo
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"strings"
 	"time"
@@ -49,65 +48,55 @@ const (
 	searchPath  = "/api/v1/crates"
 )
 
+// Kinds of paths.
+var (
+	index  = hub.Kind{TTL: ttl}
+	crate  = hub.Kind{Class: freshness.Immutable, TTL: ttl}
+	search = hub.Kind{Class: freshness.Passthrough, TTL: ttl, Query: true}
+)
+
 // Parse knows config.json, the files of the index, whose names are lower case,
 // crates by their checksum, and the search. The query counts in the search alone.
 func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
-	path, target, err := hub.Path(r.URL)
+	asked, err := h.hub.Asked(r)
 	if err != nil {
 		return nil, err
 	}
-	req := &exchange.Request{Key: exchange.Key{Hub: h.hub.Name, Path: path}, Target: target}
-	class := freshness.Mutable
+	rest, isCrate := strings.CutPrefix(asked.Path, cratePrefix)
+	_, base := hub.CutLast(asked.Path)
 	switch {
-	case path == configPath:
-	case strings.HasPrefix(path, cratePrefix):
-		class = freshness.Immutable
-		err = parseCrate(req, path[len(cratePrefix):])
-	case path == searchPath:
-		class, req.Package = freshness.Passthrough, h.sought(r.URL.RawQuery)
-		if r.URL.RawQuery != "" {
-			query := "?" + hub.Query(r.URL.RawQuery)
-			req.Key.Path, req.Target = path+query, target+query
-		}
-	case strings.HasPrefix(path, "/api/"):
+	case isCrate:
+		return parseCrate(asked.Request(crate), rest)
+	case asked.Path == searchPath:
+		req := asked.Request(search)
+		req.Package = h.hub.Members.Sought(asked.Query)
+		return req, nil
+	case strings.HasPrefix(asked.Path, "/api/"):
 		return nil, &exchange.Error{Status: http.StatusMethodNotAllowed, Message: "this registry is for reading"}
-	case isIndex(path):
-		req.Package = path[strings.LastIndexByte(path, '/')+1:]
-	default:
-		err = fmt.Errorf("%s: no path of a registry: %w", path, fs.ErrNotExist)
+	case asked.Path == configPath:
+		return asked.Request(index), nil
+	case !isName(base, lower) || asked.Path != indexOf(base):
+		return nil, hub.NoPath(asked.Path)
 	}
-	if err != nil {
-		return nil, err
-	}
-	req.Policy = h.hub.Policies.For(path, class, ttl)
+	req := asked.Request(index)
+	req.Package = base
 	return req, nil
 }
 
 // parseCrate fills in a request for CRATE/VERSION/CHECKSUM.
-func parseCrate(req *exchange.Request, rest string) error {
+func parseCrate(req *exchange.Request, rest string) (*exchange.Request, error) {
 	name, rest, _ := strings.Cut(rest, "/")
 	version, sum, _ := strings.Cut(rest, "/")
 	digest, err := exchange.ParseDigest("sha256:" + sum)
-	if err != nil || !consists(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"+lower) || !consists(version, ".+ABCDEFGHIJKLMNOPQRSTUVWXYZ"+lower) {
-		return fmt.Errorf("%s: no crate: %w", req.Key.Path, fs.ErrNotExist)
+	if err != nil || !isName(name, upper+lower) || !isName(version, ".+"+upper+lower) {
+		return nil, hub.NoPath(req.Key.Path)
 	}
 	req.Package, req.Version, req.Digest = name, version, digest
-	return nil
+	return req, nil
 }
 
-// isIndex says whether path is of a crate's file in the index.
-func isIndex(path string) bool {
-	dir, name, _ := cutLast(path)
-	return consists(name, lower) && dir == "/"+directory(name)
-}
-
-func cutLast(path string) (dir, name string, ok bool) {
-	i := strings.LastIndexByte(path, '/')
-	if i < 0 {
-		return "", path, false
-	}
-	return path[:i], path[i+1:], true
-}
+// indexOf is the crate's file in the index.
+func indexOf(name string) string { return "/" + directory(name) + "/" + name }
 
 // directory is where a crate's file is in the index: by the length of its name,
 // or by its first letters.
@@ -121,12 +110,14 @@ func directory(name string) string {
 	return name[:2] + "/" + name[2:4]
 }
 
-// lower are the characters of names in the index.
-const lower = "abcdefghijklmnopqrstuvwxyz0123456789_-"
+// lower are the characters of names in the index; names of crates have upper too.
+const (
+	lower = "abcdefghijklmnopqrstuvwxyz0123456789_-"
+	upper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
 
-func consists(s, of string) bool {
-	return s != "" && len(s) <= 128 && strings.Trim(s, of) == ""
-}
+// isName says whether s is of these characters.
+func isName(s, of string) bool { return s != "" && len(s) <= 128 && strings.Trim(s, of) == "" }
 
 // Rewrite changes config.json; all else is the same for every client.
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
@@ -145,12 +136,14 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 		if path, _, _ := strings.Cut(req.Key.Path, "?"); !strings.HasPrefix(path, cratePrefix) && path != searchPath {
 			return next.Get(ctx, req)
 		}
-		return h.ask(ctx, next, cached, req)
+		return h.hub.Members.InOrder(req, func(member string) (*exchange.Response, error) {
+			return h.ask(ctx, next, cached, req, member)
+		})
 	})
 }
 
-// askMember asks where the config.json of a member says; "" is that of all mirrors.
-func (h *Hub) askMember(ctx context.Context, next, cached exchange.Source, req *exchange.Request, member string) (*exchange.Response, error) {
+// ask asks where the config.json of a member says; "" is that of all mirrors.
+func (h *Hub) ask(ctx context.Context, next, cached exchange.Source, req *exchange.Request, member string) (*exchange.Response, error) {
 	c, err := h.config(ctx, cached, member)
 	if err != nil {
 		return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "the registry's config.json cannot be had", Err: err}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -25,11 +26,8 @@ type config struct {
 }
 
 func readConfig(r io.Reader) (c config, text []byte, err error) {
-	if text, err = io.ReadAll(io.LimitReader(r, maxConfig+1)); err != nil {
+	if text, err = hub.ReadAll(r, maxConfig); err != nil {
 		return c, nil, err
-	}
-	if len(text) > maxConfig {
-		return c, nil, fmt.Errorf("more than %d bytes", maxConfig)
 	}
 	if err = json.Unmarshal(text, &c); err == nil && c.DL == "" {
 		err = errors.New("config.json without dl")
@@ -38,23 +36,18 @@ func readConfig(r io.Reader) (c config, text []byte, err error) {
 }
 
 // config is the config.json of the registry, or of one of its members, as it came.
-func (h *Hub) config(ctx context.Context, cached exchange.Source, member string) (config, error) {
-	req, err := h.Parse(&http.Request{URL: &url.URL{Path: configPath}})
-	if err != nil {
-		return config{}, err
-	}
+func (h *Hub) config(ctx context.Context, cached exchange.Source, member string) (c config, err error) {
+	req, _ := hub.Follow(h, configPath) // there is such a path
 	if member != "" {
 		req.Member, req.Key.Variant = member, "member "+member
 	}
-	resp, err := cached.Get(ctx, req)
-	if err != nil {
-		return config{}, err
+	resp, err := hub.Consult(ctx, cached, req, func(r io.Reader, _ *url.URL) (err error) {
+		c, _, err = readConfig(r)
+		return err
+	})
+	if err == nil && resp.Entry.Status != http.StatusOK {
+		err = fmt.Errorf("status %d", resp.Entry.Status)
 	}
-	defer resp.Body.Close()
-	if resp.Entry.Status != http.StatusOK {
-		return config{}, fmt.Errorf("status %d", resp.Entry.Status)
-	}
-	c, _, err := readConfig(resp.Body)
 	return c, err
 }
 
@@ -67,13 +60,13 @@ const (
 	markChecksum    = "{sha256-checksum}"
 )
 
+var marks = []string{markCrate, markVersion, markPrefix, markLowerPrefix, markChecksum}
+
 // crate is where a crate lies: dl with its markers replaced, or with a path of
 // its own behind it if it has none.
 func (c config) crate(name, version, sum string) string {
 	template := c.DL
-	if !strings.Contains(template, markCrate) && !strings.Contains(template, markVersion) &&
-		!strings.Contains(template, markPrefix) && !strings.Contains(template, markLowerPrefix) &&
-		!strings.Contains(template, markChecksum) {
+	if !slices.ContainsFunc(marks, func(mark string) bool { return strings.Contains(template, mark) }) {
 		template += "/" + markCrate + "/" + markVersion + "/download"
 	}
 	prefix := directory(name)
@@ -112,11 +105,8 @@ func (h *Hub) editConfig(base string) hub.Edit {
 			api = hub.AppendJSONString(nil, base)
 		}
 		dl := hub.AppendJSONString(nil, base+cratePrefix+markCrate+"/"+markVersion+"/"+markChecksum)
-		to := func(value []byte) func([]byte) ([]byte, error) {
-			return func([]byte) ([]byte, error) { return value, nil }
-		}
 		return hub.CopyJSON(dst, bytes.NewReader(text), hub.JSONRules{
-			"dl": to(dl), "api": to(api), "auth-required": to([]byte("false")),
+			"dl": hub.JSONSet(dl), "api": hub.JSONSet(api), "auth-required": hub.JSONSet([]byte("false")),
 		})
 	}
 }

@@ -1,8 +1,7 @@
 package gomod
 
 import (
-	"bufio"
-	"fmt"
+	"errors"
 	"io"
 	"strings"
 
@@ -10,7 +9,6 @@ import (
 	"golang.org/x/mod/semver"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -29,29 +27,32 @@ func (h *Hub) Index(req *exchange.Request) *exchange.Request {
 	if err != nil {
 		return nil
 	}
-	p := "/" + escaped + listSuffix
-	index := h.hub.Request(p, p, freshness.Mutable, ttl)
-	index.Package, index.Client = req.Package, req.Client
-	return index
+	return hub.IndexAt(h, req, "/"+escaped+listSuffix)
 }
 
-const listSuffix = "/@v/list"
+const (
+	listSuffix  = "/@v/list"
+	maxVersions = 1_000_000 // of one module
+)
 
 // Merge is all versions of all parts.
 func (h *Hub) Merge(dst io.Writer, _ *exchange.Request, parts []hub.Part) error {
 	known := map[string]bool{}
 	var versions []string
-	for _, p := range parts {
-		lines := bufio.NewScanner(io.LimitReader(p.Body, maxList))
-		for lines.Scan() {
-			if v := strings.TrimSpace(lines.Text()); semver.IsValid(v) && !known[v] {
-				known[v] = true
-				versions = append(versions, v)
-			}
+	err := hub.PartLines(parts, func(line []byte) error {
+		v := string(line)
+		if !semver.IsValid(v) || known[v] {
+			return nil
 		}
-		if err := lines.Err(); err != nil {
-			return fmt.Errorf("the list of %s: %w", p.Entry.Mirror, err)
+		known[v] = true
+		versions = append(versions, v)
+		if len(versions) > maxVersions {
+			return errors.New("too many versions")
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	semver.Sort(versions)
 	for _, v := range versions {
