@@ -15,17 +15,16 @@
 package flatpak
 
 import (
-	"bufio"
 	"context"
-	"fmt"
+	"errors"
 	"io"
-	"io/fs"
 	"net/http"
 	"path"
 	"strings"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/ini"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
@@ -36,7 +35,6 @@ const (
 	indexPath    = "/summary.idx"
 	superblock   = "superblock"
 	rules        = "flatpak 1 " // version of the rewriter
-	maxLine      = 64 << 10     // bytes of a line that is rewritten
 	digestLength = 64           // of a name in hexadecimal
 )
 
@@ -75,7 +73,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		return nil, err
 	}
 	if ok, _ := classify(p); !ok {
-		return nil, fmt.Errorf("%s is no path of a repository: %w", p, fs.ErrNotExist)
+		return nil, hub.NoPath(p)
 	}
 	return h.request(p, target), nil
 }
@@ -204,28 +202,20 @@ func (h *Hub) ask(p string, req *exchange.Request, anew bool) *exchange.Request 
 // repository itself, and of other such files.
 func (h *Hub) edit(base string) hub.Edit {
 	return func(dst io.Writer, src io.Reader) error {
-		out, group := bufio.NewWriter(dst), false
-		lines := bufio.NewScanner(src)
-		lines.Buffer(make([]byte, 0, 4<<10), maxLine)
-		for lines.Scan() {
-			line := lines.Text()
-			group = group || strings.HasPrefix(line, "[Flatpak Re")
-			key, value, found := strings.Cut(line, "=")
-			switch strings.TrimSpace(key) {
-			case "Url", "RuntimeRepo":
-				if to, ok := h.links.Map(withSlash(strings.TrimSpace(value)), nil); ok && found {
-					line = key + "=" + base + to
+		ours := false
+		err := ini.Copy(dst, src, func(group, key, value string) (string, error) {
+			ours = ours || strings.HasPrefix(group, "Flatpak Re")
+			if key == "Url" || key == "RuntimeRepo" {
+				if to, ok := h.links.Map(withSlash(value), nil); ok {
+					return base + to, nil
 				}
 			}
-			out.WriteString(line + "\n") // its errors are sticky
+			return value, nil
+		})
+		if err == nil && !ours {
+			err = errors.New("no group of Flatpak's in it")
 		}
-		switch err := lines.Err(); {
-		case err != nil:
-			return err
-		case !group:
-			return fmt.Errorf("no group of Flatpak's in it")
-		}
-		return out.Flush()
+		return err
 	}
 }
 

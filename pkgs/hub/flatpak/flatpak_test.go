@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/ini"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/hubtest"
@@ -152,7 +153,7 @@ func TestEdit(t *testing.T) {
 		{"elsewhere", "[Flatpak Repo]\nUrl=https://elsewhere.example/repo/\nUrl=https://mirror.example.org/repository/\n",
 			"[Flatpak Repo]\nUrl=https://elsewhere.example/repo/\nUrl=https://mirror.example.org/repository/\n"},
 		{"page", "<html>log in</html>", ""},
-		{"long", "[Flatpak Repo]\n" + strings.Repeat("x", maxLine+1), ""},
+		{"long", "[Flatpak Repo]\n" + strings.Repeat("x", ini.MaxLine+1), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var b strings.Builder

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"hash"
 	"io"
-	"runtime"
 
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/gvariant"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -19,78 +19,17 @@ const (
 	Packed = "gunzip" // the SHA-256 of what gzip has packed
 )
 
-// NewHash is the hash of an algorithm, nil if that is neither [File] nor [Packed].
-// Its content ends with the first Sum. Of content that is not what it should be the
-// sum is of zeros. Content is unpacked on a goroutine of the hash's own, in bounded
-// memory, which ends with Sum, with Reset, or when the hash is garbage.
+// NewHash is the hash of an algorithm ([hub.NewHash]), nil if that is neither [File]
+// nor [Packed].
 func NewHash(algorithm string) hash.Hash {
 	switch algorithm {
 	case File:
-		return &unpacking{sum: sumFile}
+		return hub.NewHash(sha256.Size, sumFile)
 	case Packed:
-		return &unpacking{sum: sumPacked}
+		return hub.NewHash(sha256.Size, sumPacked)
 	}
 	return nil
 }
-
-// An unpacking is a hash of what content unpacks to.
-type unpacking struct {
-	sum func(content io.Reader) ([]byte, error)
-
-	in      *io.PipeWriter // to the goroutine; nil before the first Write
-	result  chan []byte
-	cleanup runtime.Cleanup
-	done    []byte // what it was, after Sum
-}
-
-// Write never fails: what is wrong shows in the sum.
-func (u *unpacking) Write(p []byte) (int, error) {
-	if u.done == nil {
-		if u.in == nil {
-			u.begin()
-		}
-		_, _ = u.in.Write(p) // an error says that the rest does not matter
-	}
-	return len(p), nil
-}
-
-func (u *unpacking) begin() {
-	out, in := io.Pipe()
-	result := make(chan []byte, 1)
-	go func(sum func(io.Reader) ([]byte, error)) {
-		all, err := sum(out)
-		if err != nil {
-			all = make([]byte, sha256.Size)
-		}
-		out.CloseWithError(errWrong)
-		result <- all
-	}(u.sum)
-	u.in, u.result = in, result
-	u.cleanup = runtime.AddCleanup(u, func(in *io.PipeWriter) { in.CloseWithError(errWrong) }, in)
-}
-
-func (u *unpacking) Sum(b []byte) []byte {
-	if u.done == nil {
-		if u.in == nil {
-			u.begin()
-		}
-		u.cleanup.Stop()
-		u.in.Close()
-		u.done = <-u.result
-	}
-	return append(b, u.done...)
-}
-
-func (u *unpacking) Reset() {
-	if u.in != nil {
-		u.cleanup.Stop()
-		u.in.CloseWithError(errWrong)
-	}
-	*u = unpacking{sum: u.sum}
-}
-
-func (u *unpacking) Size() int      { return sha256.Size }
-func (u *unpacking) BlockSize() int { return sha256.BlockSize }
 
 var errWrong = errors.New("content that is not what its name says")
 
@@ -128,17 +67,11 @@ func sumFile(content io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	size := binary.BigEndian.Uint64(head)
-	width := offsetSize(n)
-	link, err := offset(head, n-width, width) // where the target of a link ends
-	if err != nil || link < 8 {
+	link, attributes, err := gvariant.Pair(head, 1) // link ends with the target of a link
+	if err != nil || len(link) < 8 {
 		return nil, errWrong
 	}
-	head = head[8 : n-width]
-	width = 1
-	for len(head)+width > 1<<(8*width)-1 {
-		width *= 2
-	}
-	head = append(head, binary.LittleEndian.AppendUint64(nil, uint64(link-8))[:width]...)
+	head = gvariant.AppendEnd(append(link[8:], attributes...), len(link)-8)
 	binary.BigEndian.PutUint32(lead[:], uint32(len(head)))
 	sum := sha256.New()
 	sum.Write(lead[:])

@@ -1,26 +1,25 @@
 package flatpak
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"io"
 	"path"
 	"strconv"
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/gvariant"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/openpgp"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
-var errVariant = errors.New("bad variant")
-
 // Names of metadata (ostree-repo.c, ostree-repo-static-delta-core.c).
 const (
-	deltasKey   = "ostree.static-deltas"
-	modifiedKey = "ostree.summary.last-modified"
+	deltasKey     = "ostree.static-deltas"
+	modifiedKey   = "ostree.summary.last-modified"
+	signaturesKey = "ostree.gpgsigs"
 )
 
 // readRoot reads a summary: (a(s(taya{sv}))a{sv}). Of the index of summaries only
@@ -30,15 +29,15 @@ func readRoot(p string, content io.Reader) (*hub.Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	refs, meta, err := two(b, 8)
+	refs, meta, err := gvariant.Pair(b, 8)
 	if err != nil {
 		return nil, err
 	}
-	if err := elements(refs, 8, func([]byte) error { return nil }); err != nil {
+	if err := gvariant.Array(refs, 8, func([]byte) error { return nil }); err != nil {
 		return nil, err
 	}
 	root := &hub.Root{Members: map[string]exchange.Fact{}}
-	err = dict(meta, func(key, kind string, value []byte) error {
+	err = gvariant.Dict(meta, func(key, kind string, value []byte) error {
 		if p != summaryPath {
 			return nil
 		}
@@ -59,7 +58,7 @@ func readList(p string, r io.Reader, teach func(p string, f exchange.Fact)) erro
 	if path.Base(p) == superblock {
 		return readSuperblock(b, func(part int, f exchange.Fact) { teach(path.Dir(p)+"/"+strconv.Itoa(part), f) })
 	}
-	return dict(b, func(key, kind string, value []byte) error { return readDeltas(key, kind, value, teach) })
+	return gvariant.Dict(b, func(key, kind string, value []byte) error { return readDeltas(key, kind, value, teach) })
 }
 
 // readDeltas teaches what superblocks must be, if the key is that of deltas: by
@@ -68,7 +67,7 @@ func readDeltas(key, kind string, value []byte, teach func(p string, f exchange.
 	if key != deltasKey || kind != "a{sv}" {
 		return nil
 	}
-	return dict(value, func(name, kind string, sum []byte) error {
+	return gvariant.Dict(value, func(name, kind string, sum []byte) error {
 		if p := deltaPath(name); p != "" && kind == "ay" && len(sum) == 32 {
 			teach(p+superblock, exchange.Fact{Digest: exchange.NewDigest("sha256", sum)})
 		}
@@ -79,26 +78,40 @@ func readDeltas(key, kind string, value []byte, teach func(p string, f exchange.
 // readSuperblock teaches what the parts of a delta must be:
 // (a{sv}tayay(…)aya(uayttay)a(yaytt)), of which the parts are the last but one.
 func readSuperblock(b []byte, teach func(part int, f exchange.Fact)) error {
-	size := offsetSize(len(b))
-	if len(b) < 6*size {
-		return errVariant
-	}
-	from, err1 := offset(b, len(b)-5*size, size)
-	to, err2 := offset(b, len(b)-6*size, size)
-	if from = align(from, 8); err1 != nil || err2 != nil || from > to {
-		return errVariant
+	from, err1 := gvariant.End(b, 4)
+	to, err2 := gvariant.End(b, 5)
+	if from = gvariant.Align(from, 8); err1 != nil || err2 != nil || from > to {
+		return gvariant.ErrForm
 	}
 	part := 0
-	return elements(b[from:to], 8, func(e []byte) error {
-		size := offsetSize(len(e))
-		end, err := offset(e, len(e)-size, size)
+	return gvariant.Array(b[from:to], 8, func(e []byte) error {
+		end, err := gvariant.End(e, 0)
 		if err != nil || end != 4+32 {
-			return errVariant
+			return gvariant.ErrForm
 		}
 		teach(part, exchange.Fact{Digest: exchange.NewDigest("sha256", e[4:end])})
 		part++
 		return nil
 	})
+}
+
+// agrees says whether a signature, a{sv}, may be of a summary: none that was made
+// before the summary is. A mirror that is being updated has the old one for a while.
+// Of signatures that are not OpenPGP's there is no telling.
+func agrees(root *hub.Root, _ string, content []byte) bool {
+	old := false
+	err := gvariant.Dict(content, func(key, kind string, value []byte) error {
+		if key != signaturesKey || kind != "aay" {
+			return nil
+		}
+		return gvariant.Array(value, 1, func(signature []byte) error {
+			if at, ok := openpgp.Made(signature); ok && at < root.Order {
+				old = true
+			}
+			return nil
+		})
+	})
+	return err == nil && !old
 }
 
 // deltaPath is where a delta lies that a summary has under a name; "" if it is none.
@@ -138,84 +151,3 @@ func short(name string) string {
 	}
 	return strings.ReplaceAll(base64.RawStdEncoding.EncodeToString(sum), "/", "_")
 }
-
-// What follows reads GVariant, the serialisation of GLib (GVariant Specification
-// 1.0, section 2.3): a container with elements of variable size has, at its end, the
-// ends of these, in as many bytes as its own size needs.
-
-// dict calls f with each entry of an a{sv}.
-func dict(b []byte, f func(key, kind string, value []byte) error) error {
-	return elements(b, 8, func(e []byte) error {
-		name, value, err := two(e, 8)
-		if err != nil || len(name) == 0 || name[len(name)-1] != 0 {
-			return errVariant
-		}
-		i := bytes.LastIndexByte(value, 0) // the type is behind the value
-		if i < 0 {
-			return errVariant
-		}
-		return f(string(name[:len(name)-1]), string(value[i+1:]), value[:i])
-	})
-}
-
-// elements calls f with each element of an array, aligned to n bytes.
-func elements(b []byte, n int, f func(e []byte) error) error {
-	if len(b) == 0 {
-		return nil
-	}
-	size := offsetSize(len(b))
-	table, err := offset(b, len(b)-size, size)
-	if err != nil || (len(b)-table)%size != 0 {
-		return errVariant
-	}
-	from := 0
-	for at := table; at < len(b); at += size {
-		to, err := offset(b, at, size)
-		if from = align(from, n); err != nil || from > to || to > table {
-			return errVariant
-		}
-		if err := f(b[from:to]); err != nil {
-			return err
-		}
-		from = to
-	}
-	return nil
-}
-
-// two are the members of a pair, the second aligned to n bytes.
-func two(b []byte, n int) (first, second []byte, err error) {
-	size := offsetSize(len(b))
-	end, err := offset(b, len(b)-size, size)
-	if err != nil || align(end, n) > len(b)-size {
-		return nil, nil, errVariant
-	}
-	return b[:end], b[align(end, n) : len(b)-size], nil
-}
-
-// offset is the one that stands in b at a place.
-func offset(b []byte, at, size int) (int, error) {
-	if at < 0 || at+size > len(b) {
-		return 0, errVariant
-	}
-	var word [8]byte
-	copy(word[:], b[at:at+size])
-	if n := binary.LittleEndian.Uint64(word[:]); n <= uint64(len(b)) {
-		return int(n), nil
-	}
-	return 0, errVariant
-}
-
-// offsetSize is how many bytes an offset has in a container of n bytes.
-func offsetSize(n int) int {
-	switch {
-	case n <= 0xff:
-		return 1
-	case n <= 0xffff:
-		return 2
-	case n <= 0xffffffff:
-		return 4
-	}
-	return 8
-}
-
-func align(i, n int) int { return (i + n - 1) / n * n }
