@@ -35,7 +35,7 @@ func newRPM(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 	})
 }
 
-func newApk(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return apk.New(o, l) }
+func newApk(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return apk.New(o) }
 
 func newPacman(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 	return pacman.New(o, l, pacman.Options{Hold: time.Duration(c.Hold)})

@@ -87,8 +87,8 @@ func newNPM(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return npm.New(o), nil
 }
 
-func newCRAN(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
-	return cran.New(o, l, cran.Options{ByUserAgent: c.ByUserAgent}), nil
+func newCRAN(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return cran.New(o, cran.Options{ByUserAgent: c.ByUserAgent}), nil
 }
 
 func newNuGet(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
@@ -113,6 +113,6 @@ func newHex(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return hex.New(o), nil
 }
 
-func newMaven(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
-	return maven.New(o, l), nil
+func newMaven(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return maven.New(o), nil
 }

@@ -19,10 +19,10 @@ func newRubyGems(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error
 	return rubygems.New(o), nil
 }
 
-func newHelm(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
-	return helm.New(o, l), nil
+func newHelm(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return helm.New(o), nil
 }
 
-func newConda(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
-	return conda.New(o, l), nil
+func newConda(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return conda.New(o), nil
 }

@@ -21,7 +21,6 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // How long mutable paths stay fresh.
@@ -33,7 +32,6 @@ const (
 // A Hub is one tree of repositories. It is safe for concurrent use.
 type Hub struct {
 	opts        hub.Options
-	ledger      *ledger.Ledger
 	generations *hub.Generations
 }
 
@@ -42,12 +40,12 @@ var (
 	_ hub.Gatekeeper = (*Hub)(nil)
 )
 
-// New makes a hub. A nil ledger learns nothing.
-func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
+// New makes a hub.
+func New(o hub.Options) (*Hub, error) {
 	if o.Name == "" {
 		return nil, errors.New("apk: no name")
 	}
-	h := &Hub{opts: o, ledger: l}
+	h := &Hub{opts: o}
 	h.generations = hub.NewGenerations(&h.opts, hub.Format{
 		Companions: func(root string) ([]string, bool) { return nil, isIndex(path.Base(root)) },
 		Request:    func(p string) *exchange.Request { return h.request(p, p) },
@@ -69,7 +67,7 @@ func (h *Hub) request(canonical, target string) *exchange.Request {
 	class, ttl := classify(canonical)
 	req := h.opts.Request(canonical, target, class, ttl)
 	if name, ok := strings.CutSuffix(path.Base(canonical), ".apk"); ok {
-		req.Package, req.Version = nameVersion(hub.Name(name))
+		req.Package, req.Version, _ = hub.CutRight(hub.Name(name), '-', 2) // NAME-VERSION-rN
 	}
 	return req
 }
@@ -95,19 +93,11 @@ func classify(p string) (freshness.Class, time.Duration) {
 	return freshness.Mutable, 0
 }
 
+const indexName = "APKINDEX.tar.gz"
+
 // isIndex says that a file of this name is an index; the second one is of apk 3.
 func isIndex(base string) bool {
-	return base == "APKINDEX.tar.gz" || strings.HasSuffix(base, ".adb")
-}
-
-// nameVersion reads NAME-VERSION-rN, from the right.
-func nameVersion(s string) (name, version string) {
-	if i := strings.LastIndexByte(s, '-'); i > 0 {
-		if j := strings.LastIndexByte(s[:i], '-'); j > 0 {
-			return s[:j], s[j+1:]
-		}
-	}
-	return "", ""
+	return base == indexName || strings.HasSuffix(base, ".adb")
 }
 
 // Gate publishes indexes.
@@ -116,23 +106,27 @@ func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 }
 
 // Rewrite learns from the indexes that pass by.
+//
+// BUG: a package that was rebuilt under its name, and is asked for while the new
+// index is still being read, is answered as the index before has it: apk finds it
+// wrong, and gets the right one when it asks again.
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		dir, base := path.Split(req.Key.Path)
 		switch {
 		case strings.HasSuffix(base, ".apk"):
-			_, listed := h.ledger.Known(req.Key)
+			_, listed := h.opts.Ledger.Known(req.Key)
 			return h.generations.File(ctx, next, req, listed, func(root string) bool { return path.Dir(root)+"/" == dir })
 		case isIndex(base):
 			resp, err := h.generations.Root(ctx, next, req)
-			if err == nil {
-				h.learn(next, req, resp)
+			if err == nil && base == indexName {
+				h.opts.Learn(next, req, resp, dir, func(r io.Reader, teach hub.Teach) error { return readIndex(r, dir, teach) })
 			}
 			return resp, err
 		}
 		resp, err := next.Get(ctx, req)
-		if err == nil && resp.Entry.Status == http.StatusOK && hub.IsSums(base) && !resp.NoStore {
-			h.ledger.Learn(next, req, resp.Entry, dir, func(r io.Reader, teach func(string, exchange.Fact)) error {
+		if err == nil && hub.IsSums(base) {
+			h.opts.Learn(next, req, resp, dir, func(r io.Reader, teach hub.Teach) error {
 				return hub.ReadSums(req.Key.Path, r, teach)
 			})
 		}

@@ -22,7 +22,7 @@ import (
 
 func newHub(t testing.TB) *Hub {
 	t.Helper()
-	h, err := New(hub.Options{Name: "alpine", Policies: &hub.Policies{Default: freshness.Policy{TTL: time.Minute}}}, nil)
+	h, err := New(hub.Options{Name: "alpine", Policies: &hub.Policies{Default: freshness.Policy{TTL: time.Minute}}})
 	require.NoError(t, err)
 	return h
 }
@@ -93,9 +93,9 @@ func TestReadIndex(t *testing.T) {
 		want    map[string]exchange.Fact
 	}{
 		{"signed", signed, map[string]exchange.Fact{
-			"demo-1.0-r0.apk": {Size: 123, Digest: "apk1:a9993e364706816aba3e25717850c26c9cd0d89d"},
-			"lib++-2-r1.apk":  {Size: 7},
-			"two-2-r1.apk":    {Digest: "apk2:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"},
+			"/main/demo-1.0-r0.apk": {Size: 123, Digest: "apk1:a9993e364706816aba3e25717850c26c9cd0d89d"},
+			"/main/lib++-2-r1.apk":  {Size: 7},
+			"/main/two-2-r1.apk":    {Digest: "apk2:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"},
 		}},
 		{"no index", stream(t, "DESCRIPTION", "x", true), nil},
 		{"cut", signed[:len(signed)-20], nil},
@@ -103,7 +103,7 @@ func TestReadIndex(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := map[string]exchange.Fact{}
-			err := readIndex(bytes.NewReader(c.content), func(file string, f exchange.Fact) { got[file] = f })
+			err := read(c.content, func(file string, f exchange.Fact) { got[file] = f })
 			if c.want == nil {
 				require.Error(t, err)
 				return
@@ -114,11 +114,23 @@ func TestReadIndex(t *testing.T) {
 	}
 }
 
+// read reads an index of /main as it comes.
+func read(content []byte, teach hub.Teach) error {
+	plain, err := hub.Unpack(bytes.NewReader(content))
+	if err != nil {
+		return err
+	}
+	return readIndex(plain, "/main/", teach)
+}
+
 func FuzzReadIndex(f *testing.F) {
 	f.Add(append(stream(f, ".SIGN.RSA.demo.rsa.pub", "signature", false), stream(f, "APKINDEX", records, true)...))
 	f.Add([]byte(records))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		_ = readIndex(bytes.NewReader(content), func(string, exchange.Fact) {})
-		_ = readRecords(bytes.NewReader(content), func(file string, f exchange.Fact) { assert.True(t, f.Size > 0 || f.Digest != "") })
+		_ = read(content, func(string, exchange.Fact) {})
+		_ = readRecords(bytes.NewReader(content), "/main/", func(p string, f exchange.Fact) {
+			assert.True(t, strings.HasPrefix(p, "/main/"), p)
+			assert.True(t, f.Size > 0 || f.Digest != "")
+		})
 	})
 }

@@ -16,39 +16,30 @@ package conda
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"io/fs"
 	"net/http"
 	"path"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // A Hub is a server of channels. It is safe for concurrent use.
 type Hub struct {
 	hub    hub.Options
 	links  *hub.Links
-	ledger *ledger.Ledger
-
-	mu     sync.Mutex
-	looked map[string]bool // guarded by mu; whether a list, by its digest, or the lists of a folder lead elsewhere
+	looked *hub.Recent[string, bool] // whether a list, by its digest, or the lists of a folder lead elsewhere
 }
 
 var _ hub.Hub = (*Hub)(nil)
 
-// New makes a hub. l may be nil.
-func New(o hub.Options, l *ledger.Ledger) *Hub {
-	return &Hub{hub: o, links: o.Links(), ledger: l, looked: map[string]bool{}}
+// New makes a hub.
+func New(o hub.Options) *Hub {
+	return &Hub{hub: o, links: o.Links(), looked: hub.NewRecent[string, bool](10_000)}
 }
-
-const ttl = 5 * time.Minute
 
 // A kind is what a path is.
 type kind uint8
@@ -62,6 +53,14 @@ const (
 	other         // of a channel or a subdir; it may change
 	artifact      // a package
 )
+
+// how is how paths of a kind are treated.
+func (k kind) how() hub.Kind {
+	if k == artifact || k == shard {
+		return hub.Kind{Class: freshness.Immutable}
+	}
+	return hub.Kind{TTL: 5 * time.Minute}
+}
 
 var (
 	subdir    = regexp.MustCompile(`^(noarch|[a-z]+-[a-z0-9_]+)$`)
@@ -101,47 +100,32 @@ func classify(p string) (k kind, home string) {
 // Parse knows lists, shards and packages below folders of subdirs, and what is of a
 // channel. The query does not count.
 func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
-	p, target, err := hub.Path(r.URL)
+	asked, err := h.hub.Asked(r)
 	if err != nil {
 		return nil, err
 	}
-	k, _ := classify(p)
-	switch req, second := h.hub.File(p, target, ""); {
-	case strings.HasPrefix(p, "/t/"):
+	k, _ := classify(asked.Path)
+	base := path.Base(asked.Path)
+	req := asked.Request(k.how())
+	switch {
+	case strings.HasPrefix(asked.Path, "/t/"):
 		return nil, &exchange.Error{Status: http.StatusForbidden, Message: "tokens end at this proxy: ask without /t/TOKEN"}
 	case k == artifact:
-		if !second {
-			if strings.HasPrefix(p, hub.FilePrefix) {
-				break
-			}
-			req = h.hub.Request(p, target, freshness.Immutable, 0)
-		}
-		req.Package, req.Version = nameAndVersion(hub.Name(path.Base(p)))
-		req.Package = cmp.Or(h.hub.Members.Suspect(path.Base(p), "-"), req.Package)
-		return req, nil
-	case k == unknown || strings.HasPrefix(p, hub.FilePrefix):
+		req.Package, req.Version = nameAndVersion(hub.Name(base))
+		req.Package = cmp.Or(h.hub.Members.Suspect(base, "-"), req.Package)
+	case k == unknown || asked.Origin != "":
+		return nil, hub.NoPath(asked.Path)
 	case k == shard:
-		req := h.hub.Request(p, target, freshness.Immutable, 0)
-		req.Digest = exchange.Digest("sha256:" + path.Base(p)[:64])
-		return req, nil
-	default:
-		return h.hub.Request(p, target, freshness.Mutable, ttl), nil
+		req.Digest = exchange.Digest("sha256:" + base[:64])
 	}
-	return nil, fmt.Errorf("%s is no path of a channel: %w", p, fs.ErrNotExist)
+	return req, nil
 }
 
-// nameAndVersion takes NAME-VERSION-BUILD.TYPE apart, from the right.
+// nameAndVersion takes NAME-VERSION-BUILD.TYPE apart.
 func nameAndVersion(base string) (name, version string) {
-	base = strings.TrimSuffix(strings.TrimSuffix(base, ".conda"), ".tar.bz2")
-	build := strings.LastIndexByte(base, '-')
-	if build <= 0 {
-		return "", ""
-	}
-	at := strings.LastIndexByte(base[:build], '-')
-	if at <= 0 {
-		return "", ""
-	}
-	return base[:at], base[at+1 : build]
+	name, rest, _ := hub.CutRight(strings.TrimSuffix(strings.TrimSuffix(base, ".conda"), ".tar.bz2"), '-', 2)
+	version, _, _ = strings.Cut(rest, "-")
+	return name, version
 }
 
 // Rewrite leads lists to the hub, and learns from them and from shards.
@@ -149,10 +133,10 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		k, home := classify(req.Key.Path)
 		switch {
-		case k == shard && !req.Head:
+		case k == shard:
 			resp, err := next.Get(ctx, req)
-			if err == nil && resp.Entry.Status == http.StatusOK && !resp.NoStore {
-				h.ledger.Learn(next, req, resp.Entry, home, shardFacts(home))
+			if err == nil {
+				h.hub.Learn(next, req, resp, home, readShard(home))
 			}
 			return resp, err
 		case k == list, k == packed, k == shards:

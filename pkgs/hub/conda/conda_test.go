@@ -32,7 +32,7 @@ func newHub() *Hub {
 		Name:    "conda",
 		Mirrors: []*url.URL{{Scheme: "https", Host: "conda.example.org", Path: "/c"}},
 		Files:   map[string]*url.URL{"static": {Scheme: "https", Host: "static.example.org"}},
-	}, nil)
+	})
 }
 
 func TestSuite(t *testing.T) {
@@ -87,6 +87,15 @@ func repodata(info string) string {
 "bad":{"name":"../../x","version":"1","build":"0","sha256":"` + sumA + `"},"none":{"name":"c","version":"1","build":"0"}},"removed":[]}`
 }
 
+// facts reads a list of /x/linux-64 as it comes.
+func facts(h *Hub, from *url.URL, text string, teach hub.Teach) error {
+	plain, err := hub.Unpack(strings.NewReader(text))
+	if err != nil {
+		return err
+	}
+	return copyList(io.Discard, plain, hub.NewCopy(h.links, "", from, teach), "/x/linux-64/")
+}
+
 func TestFacts(t *testing.T) {
 	from, err := url.Parse("https://conda.example.org/c/x/linux-64/repodata.json")
 	require.NoError(t, err)
@@ -103,7 +112,7 @@ func TestFacts(t *testing.T) {
 			require.NoError(t, z.Close())
 			for _, text := range []string{repodata(test.info), packed.String()} {
 				got := map[string]exchange.Fact{}
-				require.NoError(t, newHub().facts("/x/linux-64/", from)(strings.NewReader(text), func(path string, f exchange.Fact) { got[path] = f }))
+				require.NoError(t, facts(newHub(), from, text, func(path string, f exchange.Fact) { got[path] = f }))
 				want := map[string]exchange.Fact{}
 				if test.dir != "" {
 					want[test.dir+"a-1.0-0.tar.bz2"] = exchange.Fact{Size: 10, Digest: exchange.Digest("md5:" + md5A)}
@@ -145,13 +154,13 @@ func shardOf() []byte {
 
 func TestShard(t *testing.T) {
 	got := map[string]exchange.Fact{}
-	require.NoError(t, shardFacts("/x/linux-64/")(bytes.NewReader(shardOf()), func(path string, f exchange.Fact) { got[path] = f }))
+	require.NoError(t, readShard("/x/linux-64/")(bytes.NewReader(shardOf()), func(path string, f exchange.Fact) { got[path] = f }))
 	assert.Equal(t, map[string]exchange.Fact{
 		"/x/linux-64/a-1.0-0.tar.bz2":    {Size: 10, Digest: exchange.Digest("md5:" + md5A)},
 		"/x/linux-64/a+b-1!2-py_0.conda": {Size: 20, Digest: exchange.Digest("sha256:" + sumA)},
 	}, got)
 	for _, bad := range []string{"", "\x81", "\xc1", "\x81\x01\x01", "\x81\xa1a", "\x81\xa1a\xdb\xff\xff\xff\xff", strings.Repeat("\x91", 100) + "\xc0", "\xdf\xff\xff\xff\xff"} {
-		assert.Error(t, shardFacts("/x/linux-64/")(strings.NewReader(bad), func(string, exchange.Fact) {}), "%q", bad)
+		assert.Error(t, readShard("/x/linux-64/")(strings.NewReader(bad), func(string, exchange.Fact) {}), "%q", bad)
 	}
 }
 
@@ -212,7 +221,7 @@ func FuzzRepodata(f *testing.F) {
 	h := newHub()
 	f.Fuzz(func(t *testing.T, text string) {
 		h.leads([]byte(text), list, from)
-		_ = h.facts("/x/linux-64/", from)(strings.NewReader(text), func(path string, _ exchange.Fact) { check(t, h, path) })
+		_ = facts(h, from, text, func(path string, _ exchange.Fact) { check(t, h, path) })
 	})
 }
 
@@ -222,7 +231,7 @@ func FuzzShard(f *testing.F) {
 	h := newHub()
 	f.Fuzz(func(t *testing.T, text []byte) {
 		h.leads(text, shards, nil)
-		_ = shardFacts("/x/linux-64/")(bytes.NewReader(text), func(path string, _ exchange.Fact) { check(t, h, path) })
+		_ = readShard("/x/linux-64/")(bytes.NewReader(text), func(path string, _ exchange.Fact) { check(t, h, path) })
 	})
 }
 

@@ -12,13 +12,13 @@ import (
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/msgpack"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
 const (
-	rules     = "conda 1 "
-	maxLook   = 256 << 10 // bytes of a list, as it comes, in which info must be
-	maxLooked = 10_000    // lists and folders that are remembered
+	rules   = "conda 1"
+	maxLook = 256 << 10 // bytes of a list, as it comes, in which info must be
 )
 
 // errEnough ends the reading of a list.
@@ -31,53 +31,38 @@ var errEnough = errors.New("read enough")
 // seen, and clients take packages from where it says.
 func (h *Hub) list(ctx context.Context, next exchange.Source, req *exchange.Request, k kind, home string) (*exchange.Response, error) {
 	resp, elsewhere, err := h.look(ctx, next, req, k, home)
-	if err != nil || resp.Entry.Status != http.StatusOK {
+	switch {
+	case err != nil || resp.Entry.Status != http.StatusOK:
 		return resp, err
-	}
-	from, err := url.Parse(resp.Entry.Mirror + req.Target)
-	if err != nil {
+	case !elsewhere && k == shards:
 		return resp, nil
-	}
-	if k != shards && !resp.NoStore && !req.Head {
-		prefix := home
-		if elsewhere {
-			prefix = "/"
-		}
-		h.ledger.Learn(next, req, resp.Entry, prefix, h.facts(home, from))
-	}
-	if !elsewhere {
+	case !elsewhere:
+		from, _ := url.Parse(resp.Entry.Mirror + req.Target)
+		h.hub.Learn(next, req, resp, home, func(r io.Reader, teach hub.Teach) error {
+			return copyList(io.Discard, r, hub.NewCopy(h.links, "", from, teach), home)
+		})
 		return resp, nil
 	}
 	resp.Body.Close()
 	if k != list {
 		return nil, &exchange.Error{Status: http.StatusNotFound, Message: "of this channel there is repodata.json alone"}
 	}
-	base := req.Client.Base
-	return h.hub.Edited(ctx, next, req, rules+base, func(dst io.Writer, src io.Reader) error {
-		return hub.CopyJSON(dst, src, hub.JSONRules{"info/base_url": func(value []byte) ([]byte, error) {
-			link, _ := hub.JSONString(value)
-			if path, ok := h.elsewhere(link, from); ok {
-				return hub.AppendJSONString(nil, base+path), nil
-			}
-			return value, nil
-		}})
+	return h.hub.Copied(ctx, next, req, hub.Index{
+		Rules: rules, Base: req.Client.Base, Links: h.links, Prefix: "/",
+		Copy: func(dst io.Writer, src io.Reader, c *hub.Copy) error { return copyList(dst, src, c, home) },
 	})
 }
 
-// elsewhere is where an absolute base URL is below the hub; false for a relative
-// one, which stays right, and for one that the hub does not have.
-func (h *Hub) elsewhere(link string, from *url.URL) (path string, ok bool) {
-	if !strings.Contains(link, "//") && !strings.HasPrefix(link, "/") {
-		return "", false
-	}
-	return h.links.Map(link, from)
+// isRelative says that a base URL stays right below the hub.
+func isRelative(link string) bool {
+	return !strings.Contains(link, "//") && !strings.HasPrefix(link, "/")
 }
 
 // look is next's answer, and whether its packages or shards lie elsewhere. It
 // reads the beginning of a list that it has not seen; what it knows of the others
 // in the folder is enough for a head.
 func (h *Hub) look(ctx context.Context, next exchange.Source, req *exchange.Request, k kind, home string) (*exchange.Response, bool, error) {
-	elsewhere, known := h.known(home)
+	elsewhere, known := h.looked.Get(home)
 	ask := req
 	if req.Head && !known {
 		ask = req.Clone()
@@ -87,7 +72,7 @@ func (h *Hub) look(ctx context.Context, next exchange.Source, req *exchange.Requ
 	if err != nil || resp.Entry.Status != http.StatusOK || ask.Head {
 		return resp, elsewhere, err
 	}
-	if elsewhere, known = h.known(string(resp.Entry.Digest)); !known {
+	if elsewhere, known = h.looked.Get(string(resp.Entry.Digest)); !known {
 		head, err := io.ReadAll(io.LimitReader(resp.Body, maxLook))
 		if err != nil {
 			resp.Body.Close()
@@ -95,9 +80,9 @@ func (h *Hub) look(ctx context.Context, next exchange.Source, req *exchange.Requ
 		}
 		from, err := url.Parse(resp.Entry.Mirror + req.Target)
 		elsewhere = err == nil && h.leads(head, k, from)
-		h.remember(home, elsewhere)
+		h.looked.Put(home, elsewhere)
 		if resp.Entry.Digest != "" {
-			h.remember(string(resp.Entry.Digest), elsewhere)
+			h.looked.Put(string(resp.Entry.Digest), elsewhere)
 		}
 		if s, ok := resp.Body.(io.Seeker); ok {
 			_, err = s.Seek(0, io.SeekStart)
@@ -116,23 +101,8 @@ func (h *Hub) look(ctx context.Context, next exchange.Source, req *exchange.Requ
 	return resp, elsewhere, nil
 }
 
-func (h *Hub) known(what string) (elsewhere, known bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	elsewhere, known = h.looked[what]
-	return elsewhere, known
-}
-
-func (h *Hub) remember(what string, elsewhere bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.looked) >= maxLooked {
-		clear(h.looked)
-	}
-	h.looked[what] = elsewhere
-}
-
-// leads says whether a list that begins so has its packages elsewhere.
+// leads says whether a list that begins so has its packages elsewhere: at an absolute
+// base URL that is below the hub.
 func (h *Hub) leads(head []byte, k kind, from *url.URL) (elsewhere bool) {
 	plain, err := hub.Unpack(bytes.NewReader(head))
 	if err != nil {
@@ -140,20 +110,19 @@ func (h *Hub) leads(head []byte, k kind, from *url.URL) (elsewhere bool) {
 	}
 	defer plain.Close()
 	saw := func(link string) {
-		if _, ok := h.elsewhere(link, from); ok {
-			elsewhere = true
-		}
+		_, ok := h.links.Map(link, from)
+		elsewhere = elsewhere || ok && !isRelative(link)
 	}
 	if k == shards {
-		_ = readMsgpack(plain, func(path []string, text []byte, _ int64) error { // it is cut
+		_ = msgpack.Walk(plain, msgpack.Visitor{Scalar: func(keys []string, text []byte, _ int64) error { // it is cut
 			switch {
-			case len(path) == 2 && path[0] == "info" && (path[1] == "base_url" || path[1] == "shards_base_url"):
+			case len(keys) == 2 && keys[0] == "info" && (keys[1] == "base_url" || keys[1] == "shards_base_url"):
 				saw(string(text))
-			case path[0] == "shards":
+			case keys[0] == "shards":
 				return errEnough
 			}
 			return nil
-		}, nil)
+		}})
 		return elsewhere
 	}
 	_ = hub.CopyJSON(io.Discard, plain, hub.JSONRules{
@@ -162,7 +131,7 @@ func (h *Hub) leads(head []byte, k kind, from *url.URL) (elsewhere bool) {
 			saw(link)
 			return value, nil
 		},
-		"info/": func([]byte) ([]byte, error) { return nil, errEnough },
+		"info/": hub.JSONEnd(func() error { return errEnough }),
 	})
 	return elsewhere
 }
@@ -191,74 +160,61 @@ func (r *record) teach(path string, teach func(string, exchange.Fact)) {
 	}
 }
 
-// facts reads a list that lies in the folder home.
-func (h *Hub) facts(home string, from *url.URL) func(io.Reader, func(string, exchange.Fact)) error {
-	return func(src io.Reader, teach func(string, exchange.Fact)) error {
-		plain, err := hub.Unpack(src)
-		if err != nil {
-			return err
-		}
-		defer plain.Close()
-		dir, err := url.PathUnescape(home)
-		if err != nil {
-			return err
-		}
-		var r record
-		into := func(kept *string) func([]byte) ([]byte, error) {
-			return func(value []byte) ([]byte, error) {
-				*kept, _ = hub.JSONString(value)
-				return value, nil
-			}
-		}
-		changes := hub.JSONRules{"info/base_url": func(value []byte) ([]byte, error) {
-			link, _ := hub.JSONString(value)
-			dir = ""
-			if path, ok := h.links.Map(link, from); ok {
-				if path, err := url.PathUnescape(path); err == nil {
-					dir = strings.TrimSuffix(path, "/") + "/"
-				}
-			}
-			return value, nil
-		}}
-		for member, ext := range map[string]string{"packages": ".tar.bz2", "packages.conda": ".conda"} {
-			each := member + "/*/"
-			changes[each+"name"], changes[each+"version"], changes[each+"build"] = into(&r.name), into(&r.version), into(&r.build)
-			changes[each+"sha256"], changes[each+"md5"] = into(&r.sha256), into(&r.md5)
-			changes[each+"size"] = func(value []byte) ([]byte, error) {
-				r.size, _ = strconv.ParseInt(string(value), 10, 64)
-				return value, nil
-			}
-			changes[each] = func([]byte) ([]byte, error) {
-				if dir != "" && r.name != "" {
-					r.teach(dir+r.name+"-"+r.version+"-"+r.build+ext, teach)
-				}
-				r = record{}
-				return nil, nil
-			}
-		}
-		return hub.CopyJSON(io.Discard, plain, changes)
+// copyList copies a list that lies in the folder home, and teaches what it says: an
+// absolute base URL leads to the hub.
+func copyList(dst io.Writer, src io.Reader, c *hub.Copy, home string) error {
+	dir, err := url.PathUnescape(home)
+	if err != nil {
+		return err
 	}
+	var r record
+	all := hub.JSONRules{"info/base_url": func(value []byte) ([]byte, error) {
+		link, _ := hub.JSONString(value)
+		path, ok := c.Map(link)
+		if dir, err = url.PathUnescape(path); err != nil || !ok {
+			dir = ""
+			return value, nil
+		}
+		dir = strings.TrimSuffix(dir, "/") + "/"
+		if isRelative(link) {
+			return value, nil
+		}
+		return hub.AppendJSONString(nil, c.Base+path), nil
+	}}
+	for member, ext := range map[string]string{"packages": ".tar.bz2", "packages.conda": ".conda"} {
+		each := member + "/*/"
+		for name, kept := range map[string]*string{"name": &r.name, "version": &r.version, "build": &r.build, "sha256": &r.sha256, "md5": &r.md5} {
+			all[each+name] = hub.JSONInto(kept)
+		}
+		all[each+"size"] = func(value []byte) ([]byte, error) {
+			r.size, _ = strconv.ParseInt(string(value), 10, 64)
+			return value, nil
+		}
+		all[each] = hub.JSONEnd(func() error {
+			if dir != "" && r.name != "" {
+				r.teach(dir+r.name+"-"+r.version+"-"+r.build+ext, c.Tell)
+			}
+			r = record{}
+			return nil
+		})
+	}
+	return hub.CopyJSON(dst, src, all)
 }
 
-// shardFacts reads a shard of the subdir whose folder is home: its packages lie
+// readShard reads a shard of the subdir whose folder is home: its packages lie
 // there, unless the index says otherwise, and then there are no shards here.
-func shardFacts(home string) func(io.Reader, func(string, exchange.Fact)) error {
-	return func(src io.Reader, teach func(string, exchange.Fact)) error {
-		plain, err := hub.Unpack(src)
-		if err != nil {
-			return err
-		}
-		defer plain.Close()
+func readShard(home string) func(plain io.Reader, teach hub.Teach) error {
+	return func(plain io.Reader, teach hub.Teach) error {
 		dir, err := url.PathUnescape(home)
 		if err != nil {
 			return err
 		}
 		var r record
-		return readMsgpack(plain, func(path []string, text []byte, n int64) error {
-			if len(path) != 3 {
+		scalar := func(keys []string, text []byte, n int64) error {
+			if len(keys) != 3 {
 				return nil
 			}
-			switch path[2] {
+			switch keys[2] {
 			case "sha256":
 				r.sha256 = sumText(text, 32)
 			case "md5":
@@ -267,12 +223,14 @@ func shardFacts(home string) func(io.Reader, func(string, exchange.Fact)) error 
 				r.size = n
 			}
 			return nil
-		}, func(path []string) {
-			if len(path) == 2 && (path[0] == "packages" || path[0] == "packages.conda") {
-				r.teach(dir+path[1], teach)
+		}
+		end := func(keys []string) {
+			if len(keys) == 2 && (keys[0] == "packages" || keys[0] == "packages.conda") {
+				r.teach(dir+keys[1], teach)
 				r = record{}
 			}
-		})
+		}
+		return msgpack.Walk(plain, msgpack.Visitor{Scalar: scalar, End: end})
 	}
 }
 

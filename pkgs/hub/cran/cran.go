@@ -2,7 +2,7 @@
 // layout (R Installation and Administration, section 6.6).
 //
 // Its words: an index is a file PACKAGES, packed or not, or the same table as R
-// keeps objects (PACKAGES.rds, rds.go), which R asks for first; a source package
+// keeps objects (PACKAGES.rds, package rds), which R asks for first; a source package
 // is NAME_VERSION.tar.gz; when there is a newer one it moves to Archive/NAME; a
 // binary is what is made of one for a system and a release of R.
 //
@@ -18,19 +18,18 @@ package cran
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // Options are what an operator chooses.
@@ -43,7 +42,6 @@ type Options struct {
 // A Hub is one repository. It is safe for concurrent use.
 type Hub struct {
 	hub     hub.Options
-	ledger  *ledger.Ledger
 	options Options
 }
 
@@ -52,10 +50,8 @@ var (
 	_ hub.Gatekeeper = (*Hub)(nil)
 )
 
-// New makes a hub. l may be nil.
-func New(o hub.Options, l *ledger.Ledger, options Options) *Hub {
-	return &Hub{hub: o, ledger: l, options: options}
-}
+// New makes a hub.
+func New(o hub.Options, options Options) *Hub { return &Hub{hub: o, options: options} }
 
 const (
 	ttl      = 5 * time.Minute
@@ -73,12 +69,8 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		return nil, err
 	}
 	if strings.HasSuffix(p, "/") {
-		return nil, fmt.Errorf("%s: no file: %w", p, fs.ErrNotExist)
+		return nil, hub.NoPath(p)
 	}
-	return h.request(p, target, r.Header), nil
-}
-
-func (h *Hub) request(p, target string, header http.Header) *exchange.Request {
 	class := freshness.Mutable
 	name, version, kind := place(p)
 	if kind == sourcePackage {
@@ -87,12 +79,12 @@ func (h *Hub) request(p, target string, header http.Header) *exchange.Request {
 	req := h.hub.Request(p, target, class, ttl)
 	req.Package, req.Version = cmp.Or(h.hub.Members.Suspect(p, "_"), name), version
 	if h.options.ByUserAgent && strings.Contains(p, sourceDir) {
-		if m := system.FindStringSubmatch(header.Get("User-Agent")); m != nil {
+		if m := system.FindStringSubmatch(r.Header.Get("User-Agent")); m != nil {
 			req.Key.Variant = m[1]
 			req.Header = http.Header{"User-Agent": {"R (" + m[1] + ")"}}
 		}
 	}
-	return req
+	return req, nil
 }
 
 // system is how R names its release and the system, as the function
@@ -161,69 +153,52 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 }
 
 func (h *Hub) get(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	dir, file := path.Split(req.Key.Path)
 	if _, _, kind := place(req.Key.Path); kind == binaryPackage {
-		return h.binary(ctx, next, req)
+		return h.binary(ctx, next, req, dir)
 	}
 	resp, err := next.Get(ctx, req)
-	if err == nil && !req.Head && !resp.NoStore && req.Key.Variant == "" {
-		h.learn(next, req, resp)
+	if err == nil && req.Key.Variant == "" && slices.Contains(indexes[:], file) {
+		h.hub.Learn(next, req, resp, dir, func(r io.Reader, teach hub.Teach) error { return readIndex(r, dir, teach) })
 	}
 	return resp, err
 }
 
-// binary answers for a binary: with what the index says that it is, and if nobody
-// has that, with what the index says now.
-func (h *Hub) binary(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	fact, listed := h.ledger.Lookup(ctx, req.Key)
+// binary answers for a binary in dir: with what the index there says that it is, and
+// if nobody has that, with what the index says now.
+func (h *Hub) binary(ctx context.Context, next exchange.Source, req *exchange.Request, dir string) (*exchange.Response, error) {
+	fact, listed := h.hub.Ledger.Lookup(ctx, req.Key)
 	if !listed {
 		return next.Get(ctx, req)
 	}
-	resp, err := next.Get(ctx, pinned(req, fact))
-	if err == nil && resp.Entry.Status < http.StatusBadRequest || ctx.Err() != nil {
-		return resp, err
-	}
-	newer, ok := h.renewed(ctx, next, req)
-	if !ok || newer == fact {
-		return resp, err
-	}
-	if err == nil {
-		resp.Body.Close()
-	}
-	h.ledger.Teach(req.Key, newer)
-	return next.Get(ctx, pinned(req, newer))
+	return hub.Pinned(ctx, next, req, fact, func() (newer exchange.Fact, ok bool) {
+		if newer, ok = h.renewed(ctx, next, req, dir); ok {
+			h.hub.Ledger.Teach(req.Key, newer)
+		}
+		return newer, ok
+	})
 }
 
-// pinned is the request for the content that f names, which has a key of its own.
-func pinned(req *exchange.Request, f exchange.Fact) *exchange.Request {
-	req = req.Clone()
-	req.Digest = f.Digest
-	req.Key.Variant = string(f.Digest)
-	req.Policy.Class, req.Policy.Negative = freshness.Immutable, 0
-	return req
-}
-
-// renewed is what the index beside a file says of it, asked for anew.
-func (h *Hub) renewed(ctx context.Context, next exchange.Source, req *exchange.Request) (f exchange.Fact, ok bool) {
-	dir := path.Dir(req.Key.Path) + "/"
+// renewed is what the index in dir says of a file, asked for anew.
+func (h *Hub) renewed(ctx context.Context, next exchange.Source, req *exchange.Request, dir string) (f exchange.Fact, ok bool) {
 	for _, name := range indexes {
-		ask := h.request(dir+name, dir+name, nil)
-		ask.Policy.TTL = min(renewTTL, ask.Policy.TTL)
-		resp, err := next.Get(ctx, ask)
-		if err != nil || resp.Entry.Status != http.StatusOK {
-			if err == nil {
-				resp.Body.Close()
-			}
+		ask, known := hub.Follow(h, dir+name)
+		if !known {
 			continue
 		}
-		err = readIndex(resp.Body, dir, func(p string, said exchange.Fact) {
-			if p == req.Key.Path {
-				f, ok = said, true
-			}
+		ask.Policy.TTL = min(renewTTL, ask.Policy.TTL)
+		resp, err := hub.Consult(ctx, next, ask, func(r io.Reader, _ *url.URL) error {
+			return readIndex(r, dir, func(p string, said exchange.Fact) {
+				if p == req.Key.Path {
+					f, ok = said, true
+				}
+			})
 		})
-		resp.Body.Close()
-		return f, ok && err == nil
+		if err == nil && resp.Entry.Status == http.StatusOK {
+			return f, ok
+		}
 	}
-	return f, false
+	return exchange.Fact{}, false
 }
 
 // Gate looks for source packages that are gone in the archive.
@@ -232,8 +207,7 @@ func (h *Hub) Gate(next, _ exchange.Source) exchange.Source {
 		resp, err := next.Get(ctx, req)
 		dir, file := path.Split(req.Target)
 		name, _, kind := place(req.Key.Path)
-		if err != nil || kind != sourcePackage || !strings.HasSuffix(dir, sourceDir) ||
-			resp.Entry.Status != http.StatusNotFound && resp.Entry.Status != http.StatusGone {
+		if err != nil || kind != sourcePackage || !strings.HasSuffix(dir, sourceDir) || !hub.Missing(resp.Entry.Status) {
 			return resp, err
 		}
 		ask := req.Clone()

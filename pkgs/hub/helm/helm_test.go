@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/yaml"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/hubtest"
@@ -22,7 +23,7 @@ func newHub() *Hub {
 		Name:    "helm",
 		Mirrors: []*url.URL{{Scheme: "https", Host: "charts.example.org", Path: "/stable"}},
 		Files:   map[string]*url.URL{"cdn": {Scheme: "https", Host: "cdn.example.org", Path: "/c/"}},
-	}, nil)
+	})
 }
 
 func TestSuite(t *testing.T) {
@@ -124,7 +125,8 @@ func edit(t testing.TB, in, at, up string) (string, error) {
 	require.NoError(t, err)
 	var b strings.Builder
 	h := newHub()
-	err = h.copy(&b, strings.NewReader(in), &index{hub: h, from: from, base: "http://proxy/helm", up: up})
+	x := &copier{Copy: hub.NewCopy(h.links, "http://proxy/helm", from, nil), hub: h, up: up}
+	err = x.copy(&b, strings.NewReader(in))
 	return b.String(), err
 }
 
@@ -147,7 +149,7 @@ func TestYAML(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "entries:\n  a:\n  - urls:\n    - \"../_f/cdn/a.tgz\"", got)
 
-	long := "entries:\n  a:\n  - description: " + strings.Repeat("urls: ", maxLine) + "\n    urls:\n    - https://cdn.example.org/c/a.tgz\n"
+	long := "entries:\n  a:\n  - description: " + strings.Repeat("urls: ", yaml.MaxLine) + "\n    urls:\n    - https://cdn.example.org/c/a.tgz\n"
 	got, err = edit(t, long, "/index.yaml", "")
 	require.NoError(t, err)
 	assert.True(t, strings.Replace(long, "https://cdn.example.org/c/a.tgz", `"_f/cdn/a.tgz"`, 1) == got, got[len(got)-100:])
@@ -173,7 +175,9 @@ func learned(t testing.TB, in string) map[string]exchange.Digest {
 	from, err := url.Parse("https://charts.example.org/stable/index.yaml")
 	require.NoError(t, err)
 	h := newHub()
-	require.NoError(t, h.copy(io.Discard, strings.NewReader(in), &index{hub: h, from: from, teach: func(path string, f exchange.Fact) { got[path] = f.Digest }}))
+	teach := func(path string, f exchange.Fact) { got[path] = f.Digest }
+	x := &copier{Copy: hub.NewCopy(h.links, "", from, teach), hub: h}
+	require.NoError(t, x.copy(io.Discard, strings.NewReader(in)))
 	return got
 }
 

@@ -13,44 +13,43 @@
 // back to what a mirror behind the others has (metadata.go).
 //
 // Repositories of different content are several hubs, or members of one, whose
-// metadata is merged (member.go).
+// metadata is merged (metadata.go).
 package maven
 
 import (
 	"context"
-	"fmt"
-	"io/fs"
 	"net/http"
+	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // A Hub is one repository. It is safe for concurrent use.
 type Hub struct {
 	hub    hub.Options
-	ledger *ledger.Ledger
-
-	mu      sync.Mutex
-	updated map[exchange.Key]string // guarded by mu; lastUpdated of metadata, the latest seen
+	newest *hub.Newest // metadata
 }
 
 var (
 	_ hub.Hub        = (*Hub)(nil)
 	_ hub.Gatekeeper = (*Hub)(nil)
+	_ hub.Merger     = (*Hub)(nil)
 )
 
-// New makes a hub. l may be nil.
-func New(o hub.Options, l *ledger.Ledger) *Hub {
-	return &Hub{hub: o, ledger: l, updated: map[exchange.Key]string{}}
+// New makes a hub.
+func New(o hub.Options) *Hub {
+	h := &Hub{hub: o}
+	h.newest = hub.NewNewest(&h.hub)
+	return h
 }
 
 const (
+	metadataName = "maven-metadata.xml"
+
 	metadataTTL = 10 * time.Minute
 	snapshotTTL = 5 * time.Minute
 	indexTTL    = time.Hour
@@ -65,7 +64,7 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 		return nil, err
 	}
 	if strings.HasSuffix(path, "/") {
-		return nil, fmt.Errorf("%s: no file: %w", path, fs.ErrNotExist)
+		return nil, hub.NoPath(path)
 	}
 	return h.request(path, target), nil
 }
@@ -73,12 +72,9 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 func (h *Hub) request(path, target string) *exchange.Request {
 	of, _ := cutSide(path)
 	p := place(of)
-	return &exchange.Request{
-		Key:     exchange.Key{Hub: h.hub.Name, Path: path},
-		Target:  target,
-		Policy:  h.hub.Policies.For(path, p.class, p.ttl),
-		Package: p.pkg, Version: p.version,
-	}
+	req := h.hub.Request(path, target, p.class, p.ttl)
+	req.Package, req.Version = p.pkg, p.version
+	return req
 }
 
 // A placed file is what its path says of it.
@@ -93,27 +89,22 @@ func place(path string) placed {
 	if strings.HasPrefix(path, "/.index/") || strings.HasSuffix(path, "/archetype-catalog.xml") {
 		return placed{ttl: indexTTL}
 	}
-	dir, file := cutLast(path)
-	artifactDir, version := cutLast(dir)
-	groupDir, artifact := cutLast(artifactDir)
+	dir, file := hub.CutLast(path)
+	artifactDir, version := hub.CutLast(dir)
+	groupDir, artifact := hub.CutLast(artifactDir)
 	group := strings.ReplaceAll(strings.TrimPrefix(groupDir, "/"), "/", ".")
 	base, snapshot := strings.CutSuffix(version, "-SNAPSHOT")
-	switch {
-	case file == "maven-metadata.xml" || strings.HasPrefix(file, "maven-metadata.xml."):
-		if snapshot {
-			return placed{ttl: snapshotTTL, pkg: group + ":" + artifact, version: version}
-		}
-		return placed{ttl: metadataTTL}
-	case group == "":
+	listing := file == metadataName || strings.HasPrefix(file, metadataName+".")
+	if group == "" || listing && !snapshot {
 		return placed{ttl: metadataTTL}
 	}
 	p := placed{ttl: metadataTTL, pkg: group + ":" + artifact, version: version}
 	rest, own := strings.CutPrefix(file, artifact+"-"+base)
 	if snapshot {
 		p.ttl = snapshotTTL
-		own = own && isTimestamp(rest)
+		own = own && timestamp.MatchString(rest)
 	} else {
-		own = own && strings.HasPrefix(rest, ".") || own && strings.HasPrefix(rest, "-") && strings.Contains(rest, ".")
+		own = own && (strings.HasPrefix(rest, ".") || strings.HasPrefix(rest, "-") && strings.Contains(rest, "."))
 	}
 	if own {
 		p.class = freshness.Immutable
@@ -121,28 +112,30 @@ func place(path string) placed {
 	return p
 }
 
-func cutLast(path string) (dir, name string) {
-	i := strings.LastIndexByte(path, '/')
-	if i < 0 {
-		return "", path
+// timestamp is what is behind the name of a file of a snapshot that was published,
+// and before the rest of it: -YYYYMMDD.HHMMSS-N.
+var timestamp = regexp.MustCompile(`^-[0-9]{8}\.[0-9]{6}-[0-9]+[.-]`)
+
+// Spell is group:artifact, or a pattern of such names or of groups, as a path has it.
+func Spell(name string) string {
+	group, artifact, named := strings.Cut(name, ":")
+	group = strings.ReplaceAll(group, ".", "/")
+	if !named {
+		return group
 	}
-	return path[:i], path[i+1:]
+	return group + "/" + artifact
 }
 
-// isTimestamp says whether s begins with -YYYYMMDD.HHMMSS-N, and then the rest of
-// a file's name.
-func isTimestamp(s string) bool {
-	const form = "-00000000.000000-"
-	if len(s) <= len(form) {
-		return false
+// Index is the metadata of the artifact. That of a snapshot lists files, not
+// versions, and is one repository's.
+func (h *Hub) Index(req *exchange.Request) *exchange.Request {
+	switch {
+	case req.Package != "":
+		return hub.IndexAt(h, req, "/"+Spell(req.Package)+"/"+metadataName)
+	case strings.HasSuffix(req.Key.Path, "/"+metadataName):
+		return req
 	}
-	for i := range len(form) {
-		if form[i] == '0' && (s[i] < '0' || s[i] > '9') || form[i] != '0' && s[i] != form[i] {
-			return false
-		}
-	}
-	rest := strings.TrimLeft(s[len(form):], "0123456789")
-	return len(rest) < len(s)-len(form) && (strings.HasPrefix(rest, ".") || strings.HasPrefix(rest, "-"))
+	return nil
 }
 
 // Rewrite computes the side files of what may change.
@@ -165,8 +158,8 @@ func (h *Hub) Gate(next, _ exchange.Source) exchange.Source {
 			return next.Get(ctx, req)
 		case algorithm != "":
 			return h.checked(ctx, next, req, of, algorithm)
-		case strings.HasSuffix(of, "/maven-metadata.xml"):
-			return h.newest(ctx, next, req)
+		case strings.HasSuffix(of, "/"+metadataName):
+			return h.metadata(ctx, next, req)
 		}
 		return next.Get(ctx, req)
 	})

@@ -2,71 +2,101 @@ package maven
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
-const (
-	maxMetadata = 1 << 20 // bytes of metadata that is judged; a longer one passes
-	maxUpdated  = 10_000  // metadata whose time is remembered
-)
+const maxMetadata = 1 << 20 // bytes of metadata that is judged; a longer one passes
 
-// newest is metadata that is not older than what was seen of it before: from the
+// metadata is that which is not older than what was seen of it before: from the
 // first mirror that has such a one. If none has, the older copy in the cache is the
-// newer one. What was seen is forgotten at a restart.
-func (h *Hub) newest(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	return h.hub.Judged(ctx, next, req, func(resp *exchange.Response) (io.ReadCloser, error) {
-		text, err := io.ReadAll(io.LimitReader(resp.Body, maxMetadata))
-		if err == nil && len(text) < maxMetadata {
-			err = h.advance(req.Key, lastUpdated(text))
+// newer one.
+func (h *Hub) metadata(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	return h.hub.Judged(ctx, next, req, hub.Beginning(maxMetadata, func(text []byte) error {
+		if len(text) == maxMetadata {
+			return nil
 		}
-		if err != nil {
-			resp.Body.Close()
-			return nil, err
-		}
-		return struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(text), resp.Body), resp.Body}, nil
-	})
+		return h.newest.Check(req.Key.String(), lastUpdated(text)) // the key's path may be of several members
+	}))
 }
 
-// advance is an error if metadata of time t is older than was seen; "" has no
-// time, and one in the future would shut out all that is to come.
-func (h *Hub) advance(key exchange.Key, t string) error {
-	now := time.Now
-	if h.hub.Now != nil {
-		now = h.hub.Now
-	}
-	if t == "" || t > now().Add(24*time.Hour).UTC().Format("20060102150405") {
-		return nil
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if seen := h.updated[key]; t < seen {
-		return fmt.Errorf("metadata of %s, after that of %s", t, seen)
-	}
-	if len(h.updated) >= maxUpdated {
-		clear(h.updated)
-	}
-	h.updated[key] = t
-	return nil
-}
-
-// lastUpdated is the time in metadata, YYYYMMDDHHMMSS; "" if it has none. It needs
+// lastUpdated is the time in metadata, YYYYMMDDHHMMSS; zero if it has none. It needs
 // no parser: the element has no attributes, and whoever hides it in a comment
 // gains a time that is his own.
-func lastUpdated(text []byte) string {
+func lastUpdated(text []byte) time.Time {
 	_, rest, _ := bytes.Cut(text, []byte("<lastUpdated>"))
 	value, _, found := bytes.Cut(rest, []byte("</lastUpdated>"))
-	t := strings.TrimSpace(string(value[:min(len(value), 64)]))
-	if !found || len(t) != len("YYYYMMDDHHMMSS") || strings.Trim(t, "0123456789") != "" {
-		return ""
+	t, err := time.Parse("20060102150405", strings.TrimSpace(string(value[:min(len(value), 64)])))
+	if err != nil || !found {
+		return time.Time{}
 	}
 	return t
+}
+
+// A metadata is what repositories say of an artifact, or of the plugins of a group
+// (https://maven.apache.org/ref/current/maven-repository-metadata/repository-metadata.html).
+type metadata struct {
+	XMLName     xml.Name `xml:"metadata"`
+	Model       string   `xml:"modelVersion,attr,omitempty"`
+	GroupID     string   `xml:"groupId,omitempty"`
+	ArtifactID  string   `xml:"artifactId,omitempty"`
+	Latest      string   `xml:"versioning>latest,omitempty"`
+	Release     string   `xml:"versioning>release,omitempty"`
+	Versions    []string `xml:"versioning>versions>version"`
+	LastUpdated string   `xml:"versioning>lastUpdated,omitempty"`
+	Plugins     []plugin `xml:"plugins>plugin"`
+}
+
+type plugin struct {
+	Name       string `xml:"name,omitempty"`
+	Prefix     string `xml:"prefix"`
+	ArtifactID string `xml:"artifactId"`
+}
+
+// Merge is the versions and plugins of all parts. The latest version and the latest
+// release are those of the part that was updated last.
+func (h *Hub) Merge(dst io.Writer, _ *exchange.Request, parts []hub.Part) error {
+	var all metadata
+	for i, p := range parts {
+		var m metadata
+		if err := xml.NewDecoder(p.Body).Decode(&m); err != nil {
+			return fmt.Errorf("the metadata of %s: %w", p.Entry.Mirror, err)
+		}
+		if i == 0 {
+			all = m
+		} else {
+			all.add(&m)
+		}
+	}
+	text, err := xml.MarshalIndent(&all, "", "  ")
+	if err == nil {
+		_, err = fmt.Fprintf(dst, "%s%s", xml.Header, text)
+	}
+	return err
+}
+
+// add adds what m does not have.
+func (m *metadata) add(other *metadata) {
+	if other.LastUpdated > m.LastUpdated || m.LastUpdated == "" && m.Versions == nil {
+		m.Latest, m.Release, m.LastUpdated = cmp.Or(other.Latest, m.Latest), cmp.Or(other.Release, m.Release), other.LastUpdated
+	}
+	for _, version := range other.Versions {
+		if !slices.Contains(m.Versions, version) {
+			m.Versions = append(m.Versions, version)
+		}
+	}
+	for _, p := range other.Plugins {
+		if !slices.ContainsFunc(m.Plugins, func(q plugin) bool { return q.Prefix == p.Prefix }) {
+			m.Plugins = append(m.Plugins, p)
+		}
+	}
 }

@@ -1,17 +1,16 @@
 package maven
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
 const maxSide = 4 << 10 // bytes of a side file
@@ -46,50 +45,31 @@ func (h *Hub) computed(ctx context.Context, next exchange.Source, req *exchange.
 	if err != nil || resp.Entry.Status != http.StatusOK {
 		return resp, err
 	}
-	own, e := *resp, *resp.Entry
-	e.Key, e.Header = req.Key, maps.Clone(e.Header)
-	e.Header.Set("Content-Type", "text/plain; charset=utf-8")
-	own.Entry = &e
-	return &own, nil
+	side := hub.WithField(resp, "Content-Type", "text/plain; charset=utf-8")
+	side.Entry.Key = req.Key
+	return side, nil
 }
 
 // checked is a side file that is a checksum, and of what is stored where
 // something is: from the first mirror that has such a one. It teaches what
 // released content is to be; what may change is not asked for here.
 func (h *Hub) checked(ctx context.Context, next exchange.Source, req *exchange.Request, of, algorithm string) (*exchange.Response, error) {
-	return h.hub.Judged(ctx, next, req, func(resp *exchange.Response) (io.ReadCloser, error) {
-		text, digest, err := readSide(resp, algorithm)
+	return h.hub.Judged(ctx, next, req, hub.Beginning(maxSide+1, func(text []byte) error {
+		digest, err := parseSide(text, algorithm)
 		if err == nil {
 			err = h.compare(ctx, of, digest)
 		}
-		if err != nil {
-			return nil, err
+		if err == nil {
+			h.hub.Ledger.Teach(exchange.Key{Hub: req.Key.Hub, Path: of}, exchange.Fact{Digest: digest})
 		}
-		h.ledger.Teach(exchange.Key{Hub: req.Key.Hub, Path: of}, exchange.Fact{Digest: digest})
-		return io.NopCloser(bytes.NewReader(text)), nil
-	})
-}
-
-// readSide reads a side file, and closes it.
-func readSide(resp *exchange.Response, algorithm string) (text []byte, digest exchange.Digest, err error) {
-	defer resp.Body.Close()
-	text, err = io.ReadAll(io.LimitReader(resp.Body, maxSide+1))
-	switch {
-	case err != nil:
-		return nil, "", err
-	case len(text) > maxSide:
-		return nil, "", fmt.Errorf("a side file of more than %d bytes", maxSide)
-	case resp.Entry.Size >= 0 && int64(len(text)) != resp.Entry.Size:
-		return nil, "", io.ErrUnexpectedEOF
-	}
-	digest, err = parseSide(text, algorithm)
-	return text, digest, err
+		return err
+	}))
 }
 
 // parseSide is the checksum in a side file: hex, and maybe the file's name behind it.
 func parseSide(text []byte, algorithm string) (exchange.Digest, error) {
 	fields := strings.Fields(string(text))
-	if len(fields) == 0 || len(fields) > 2 {
+	if len(text) > maxSide || len(fields) == 0 || len(fields) > 2 {
 		return "", errors.New("a side file that is no checksum")
 	}
 	return exchange.ParseDigest(algorithm + ":" + strings.ToLower(fields[0]))
@@ -105,19 +85,18 @@ func (h *Hub) compare(ctx context.Context, path string, digest exchange.Digest) 
 		return nil // there is nothing to compare with
 	}
 	defer resp.Body.Close()
-	for _, known := range [...]exchange.Digest{resp.Entry.Digest, resp.Entry.Proved} {
-		if known.Algorithm() == digest.Algorithm() {
-			if known != digest {
-				return fmt.Errorf("%s is stored, not %s", known, digest)
-			}
-			return nil
+	got := resp.Entry.Digest
+	if got.Algorithm() != digest.Algorithm() {
+		got = resp.Entry.Proved
+	}
+	if got.Algorithm() != digest.Algorithm() {
+		sum := digest.New()
+		if _, err := io.Copy(sum, resp.Body); err != nil {
+			return nil // a transfer under way has failed
 		}
+		got = exchange.NewDigest(digest.Algorithm(), sum.Sum(nil))
 	}
-	sum := digest.New()
-	if _, err := io.Copy(sum, resp.Body); err != nil {
-		return nil // a transfer under way has failed
-	}
-	if got := exchange.NewDigest(digest.Algorithm(), sum.Sum(nil)); got != digest {
+	if got != digest {
 		return fmt.Errorf("%s is stored, not %s", got, digest)
 	}
 	return nil

@@ -37,10 +37,10 @@ func TestMerge(t *testing.T) {
 		require.NoError(t, err)
 		var m metadata
 		require.NoError(t, xml.Unmarshal([]byte(text), &m))
-		assert.ElementsMatch(t, []string{"1", "2-rc", "3"}, m.Versioning.Versions)
-		assert.Equal(t, "3", m.Versioning.Latest)
-		assert.Equal(t, "3", m.Versioning.Release)
-		assert.Equal(t, "20260102000000", m.Versioning.LastUpdated)
+		assert.ElementsMatch(t, []string{"1", "2-rc", "3"}, m.Versions)
+		assert.Equal(t, "3", m.Latest)
+		assert.Equal(t, "3", m.Release)
+		assert.Equal(t, "20260102000000", m.LastUpdated)
 		assert.Equal(t, "g", m.GroupID)
 		assert.Nil(t, m.Plugins)
 	}
