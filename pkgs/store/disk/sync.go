@@ -195,7 +195,7 @@ func decodeState(b []byte) (t state, err error) {
 	return t, nil
 }
 
-// next is the state of a run that starts at now after one that left b behind;
+// nextState is that of a run that starts at now after one that left b behind;
 // b is nil if there was none.
 func nextState(b []byte, now time.Time) state {
 	if b == nil {
