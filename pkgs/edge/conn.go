@@ -15,6 +15,22 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
+// A corker is a connection that can keep the beginning of a small response until
+// its end leaves with it (package front).
+type corker interface {
+	Cork()
+	Uncork() error
+}
+
+// corkerOf is the connection of r, if it is one, and r's own; else nil.
+func corkerOf(r *http.Request) corker {
+	if r.ProtoMajor != 1 {
+		return nil
+	}
+	c, _ := r.Context().Value(connKey{}).(corker)
+	return c
+}
+
 // reset closes the connection of r by a TCP reset, with what is still unsent
 // thrown away; below TLS, whose own close would tell the client that all is well.
 // Only an HTTP/1 connection is the request's own: on HTTP/2 the panic that

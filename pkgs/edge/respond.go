@@ -80,10 +80,23 @@ func (e *edge) replay(w *writer, r *http.Request, req *exchange.Request, resp *e
 	return sendWhole(w, r, resp)
 }
 
+// smallBody is up to which size content leaves with its head.
+const smallBody = copyPiece
+
 func sendWhole(w *writer, r *http.Request, resp *exchange.Response) error {
+	size := resp.Entry.Size
+	if size > 0 && size <= smallBody && r.Method != http.MethodHead {
+		w.together(r)
+	}
 	w.WriteHeader(resp.Entry.Status)
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	return copyBody(w, resp.Body, resp.Entry.Size)
+	err := copyBody(w, resp.Body, size)
+	if w.cork != nil && w.err == nil {
+		if w.Flush(); err == nil && w.err != nil {
+			err = &lostError{w.err}
+		}
+	}
+	return err
 }

@@ -30,6 +30,7 @@ type writer struct {
 	http.ResponseWriter
 	control http.ResponseController
 	file    io.ReaderFrom // reaches sendfile; nil where there is none
+	cork    corker        // holds the beginning of the response back; nil: nothing does
 
 	timeout time.Duration // 0: there is none
 	minRate int64         // bytes a second
@@ -105,9 +106,7 @@ func (w *writer) Write(p []byte) (int, error) {
 		start := w.begin()
 		n, err := w.ResponseWriter.Write(p[written:min(written+piece, len(p))])
 		if err == nil && w.flush {
-			if err = w.control.Flush(); errors.Is(err, http.ErrNotSupported) {
-				w.flush, err = false, nil
-			}
+			err = w.push()
 		}
 		written += n
 		if err := w.end(start, int64(n), err); err != nil {
@@ -124,11 +123,29 @@ func (w *writer) Flush() {
 		return
 	}
 	start := w.begin()
+	_ = w.end(start, 0, w.push())
+}
+
+// push sends what is buffered, here or below.
+func (w *writer) push() error {
 	err := w.control.Flush()
 	if errors.Is(err, http.ErrNotSupported) {
-		err = nil
+		w.flush, err = false, nil
 	}
-	_ = w.end(start, 0, err)
+	if w.cork != nil {
+		if uncorked := w.cork.Uncork(); err == nil {
+			err = uncorked
+		}
+		w.cork = nil
+	}
+	return err
+}
+
+// together keeps the head of r's response until content comes, or Flush is called.
+func (w *writer) together(r *http.Request) {
+	if w.cork = corkerOf(r); w.cork != nil {
+		w.cork.Cork()
+	}
 }
 
 // ReadFrom writes r to its end: by sendfile if it is an [io.LimitedReader] over

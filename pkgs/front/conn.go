@@ -47,6 +47,9 @@ type conn struct {
 	pieces  [2][]byte
 	writeBy time.Time // the deadline of writing; zero: net/http's
 
+	corked bool   // see Cork; like held, of the goroutine that writes
+	held   []byte // written by net/http, and not yet sent
+
 	mu       sync.Mutex
 	deadline time.Time     // of reading, as net/http set it; guarded by mu
 	wake     chan struct{} // closed when deadline changes or the conn is closed, if somebody waits; guarded by mu
@@ -66,8 +69,6 @@ type sendConn struct {
 	*conn
 	file io.ReaderFrom
 }
-
-func (c *sendConn) ReadFrom(r io.Reader) (int64, error) { return c.file.ReadFrom(r) }
 
 // A tlsConn is a conn inside TLS. net/http asks it for [http.Request.TLS].
 type tlsConn struct {
