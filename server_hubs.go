@@ -95,7 +95,9 @@ func newNuGet(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return nuget.New(o), nil
 }
 
-func newPyPI(o hub.Options, l *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return pypi.New(o, l) }
+func newPyPI(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
+	return pypi.New(o), nil
+}
 
 func newCargo(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {
 	return cargo.New(o), nil

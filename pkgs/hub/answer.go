@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
@@ -33,6 +34,17 @@ func WithTag(resp *exchange.Response, digest exchange.Digest) *exchange.Response
 		return WithField(resp, "Etag", "")
 	}
 	return WithField(resp, "Etag", `"`+digest.Hex()+`"`)
+}
+
+// Moved is an answer that nobody was asked for: it sends the client on to location,
+// which is relative to what it asks for, since the links there count from a slash.
+func Moved(req *exchange.Request, location string) *exchange.Response {
+	const text = "it is at the path with a slash\n"
+	header := http.Header{"Location": {location}, "Content-Type": {"text/plain; charset=utf-8"}}
+	return &exchange.Response{
+		Entry: &exchange.Entry{Key: req.Key, Status: http.StatusMovedPermanently, Header: header, Size: int64(len(text))},
+		Body:  io.NopCloser(strings.NewReader(text)),
+	}
 }
 
 // Within is req, which only what is no older than age answers without a question to

@@ -29,6 +29,17 @@ func TestWithField(t *testing.T) {
 	assert.Equal(t, http.Header{"A": {"b"}}, hub.WithField(&exchange.Response{Entry: &exchange.Entry{}}, "a", "b").Entry.Header)
 }
 
+func TestMoved(t *testing.T) {
+	key := exchange.Key{Hub: "h", Path: "/a/b"}
+	resp := hub.Moved(&exchange.Request{Key: key}, "b/")
+	assert.Equal(t, key, resp.Entry.Key)
+	assert.Equal(t, http.StatusMovedPermanently, resp.Entry.Status)
+	assert.Equal(t, "b/", resp.Entry.Header.Get("Location"))
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.EqualValues(t, len(text), resp.Entry.Size)
+}
+
 func TestWithin(t *testing.T) {
 	req := &exchange.Request{Target: "/x", Policy: freshness.Policy{TTL: time.Hour, StaleIfError: time.Minute}}
 	assert.Equal(t, freshness.Policy{TTL: 0, StaleIfError: time.Minute}, hub.Within(req, 0).Policy)

@@ -34,10 +34,14 @@ type Copy struct {
 	Base string   // what links begin with; "" if nobody gets the copy
 	From *url.URL // where the index was, from which its relative links count
 
+	// Entry is the index as it came; nil in a Copy of [NewCopy].
+	Entry *exchange.Entry
+
 	// Teach hears what the index says; nil: nobody listens. See [Copy.Tell].
 	Teach Teach
 
-	links *Links
+	links  *Links
+	lesson *ledger.Lesson // that Teach is of; nil: none
 }
 
 // NewCopy is a Copy of an index that was at from: for a client whose links begin with
@@ -58,6 +62,22 @@ func (c *Copy) Append(dst, link []byte) (path []byte, ok bool) {
 func (c *Copy) Tell(path string, f exchange.Fact) {
 	if c.Teach != nil {
 		c.Teach(path, f)
+	}
+}
+
+// TellBytes is [Copy.Tell] of the path that suffix is behind path, and of the digest that
+// an algorithm and its sum in hexadecimal spell: none without an algorithm. It keeps
+// nothing that it gets, and what is no digest teaches nothing.
+func (c *Copy) TellBytes(path []byte, suffix string, size int64, algorithm string, sum []byte) {
+	switch {
+	case c.lesson != nil:
+		c.lesson.TeachBytes(path, suffix, size, algorithm, sum)
+	case c.Teach != nil:
+		f := exchange.Fact{Size: size}
+		if algorithm != "" {
+			f.Digest = exchange.Digest(algorithm + ":" + string(sum))
+		}
+		c.Teach(string(path)+suffix, f)
 	}
 }
 
@@ -115,16 +135,15 @@ func (c *copying) get(ctx context.Context, req *exchange.Request) (*exchange.Res
 // edit is the Edit for a client, which teaches by the way.
 func (c *copying) edit(dst io.Writer, src io.Reader) error {
 	a := c.answer.Load()
-	out := NewCopy(c.Links, c.Base, a.from, nil)
-	var lesson *ledger.Lesson
+	out := c.of(a, c.Base, nil)
 	if a.teaches {
-		lesson = c.ledger.Lesson(c.next, c.req, a.entry, c.Prefix, c.parse(a))
+		out.lesson = c.ledger.Lesson(c.next, c.req, a.entry, c.Prefix, c.parse(a))
 	}
-	if lesson != nil {
-		out.Teach = lesson.Teach
+	if out.lesson != nil {
+		out.Teach = out.lesson.Teach
 	}
 	err := c.Copy(dst, src, out)
-	lesson.End(err)
+	out.lesson.End(err)
 	return err
 }
 
@@ -137,6 +156,13 @@ func (c *copying) learn() {
 
 func (c *copying) parse(a *answer) ledger.Parse {
 	return unpacking(func(r io.Reader, teach Teach) error {
-		return c.Copy(io.Discard, r, NewCopy(c.Links, "", a.from, teach))
+		return c.Copy(io.Discard, r, c.of(a, "", teach))
 	})
+}
+
+// of is a Copy of an answer.
+func (c *copying) of(a *answer, base string, teach Teach) *Copy {
+	out := NewCopy(c.Links, base, a.from, teach)
+	out.Entry = a.entry
+	return out
 }

@@ -178,6 +178,20 @@ func TestCopied(t *testing.T) {
 	})
 }
 
+func TestTellBytes(t *testing.T) {
+	got := map[string]exchange.Fact{}
+	c := hub.NewCopy(hub.NewLinks(nil, nil), "", nil, func(path string, f exchange.Fact) { got[path] = f })
+	path := []byte("/a")
+	c.TellBytes(path, ".x", 3, "md5", []byte("00"))
+	c.TellBytes(path, "", 4, "", nil)
+	path[1] = 'b'
+	assert.Equal(t, map[string]exchange.Fact{"/a.x": {Size: 3, Digest: "md5:00"}, "/a": {Size: 4}}, got)
+	c.Teach = nil
+	c.TellBytes(path, "", 5, "", nil)
+	c.Tell("/b", exchange.Fact{Size: 5})
+	assert.Len(t, got, 2, "nobody listens")
+}
+
 func TestLearn(t *testing.T) {
 	read := func(r io.Reader, teach hub.Teach) error {
 		text, err := io.ReadAll(r)

@@ -87,4 +87,13 @@ func TestJSONRules(t *testing.T) {
 	assert.Equal(t, `{"a":[{"s":"\u0078","x":[1]},{"s":1,"x": true}]}`, b.String(), "a rule is for scalars")
 	assert.Equal(t, []string{"x", ""}, ends)
 	assert.ErrorIs(t, hub.CopyJSON(io.Discard, strings.NewReader(`{"a":[{"s":"end"}]}`), rules), enough)
+
+	kept := make([]byte, 0, 8)
+	into := hub.JSONBytesInto(&kept)
+	for value, want := range map[string]string{`"\u0078y"`: "xy", `"z"`: "z", `17`: ""} {
+		same, err := into([]byte(value))
+		require.NoError(t, err)
+		assert.Equal(t, value, string(same))
+		assert.Equal(t, want, string(kept))
+	}
 }

@@ -11,6 +11,15 @@ func JSONInto(s *string) func(value []byte) ([]byte, error) {
 	}
 }
 
+// JSONBytesInto is [JSONInto] that reuses what kept has, for indexes with many values.
+func JSONBytesInto(kept *[]byte) func(value []byte) ([]byte, error) {
+	return func(value []byte) ([]byte, error) {
+		s, _ := JSONBytes(value)
+		*kept = append((*kept)[:0], s...)
+		return value, nil
+	}
+}
+
 // JSONChange is a rule that writes in place of a string what f makes of it; it leaves
 // one of which that says false, and what is no string.
 func JSONChange(f func(s string) (string, bool)) func(value []byte) ([]byte, error) {

@@ -33,7 +33,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			}
 		case isDirectory(p, resp.Entry.URL):
 			resp.Body.Close()
-			return moved(req, p), nil
+			return hub.Moved(req, path.Base(p)+"/"), nil
 		case hub.IsSums(path.Base(p)):
 			dir, _ := path.Split(p)
 			h.opts.Hub.Learn(next, req, resp, dir, func(r io.Reader, teach hub.Teach) error { return hub.ReadSums(p, r, teach) })
@@ -91,19 +91,9 @@ func (h *Hub) listing(ctx context.Context, next exchange.Source, req *exchange.R
 	})
 }
 
-// isDirectory says that a mirror redirected from p to the same with a slash.
+// isDirectory says that a mirror redirected from p to the same with a slash, as the
+// client must be.
 func isDirectory(p, at string) bool {
 	u, err := url.Parse(at)
 	return err == nil && at != "" && strings.HasSuffix(u.EscapedPath(), path.Base(p)+"/")
-}
-
-// moved is that redirect, as the client needs it: relative links of the listing
-// count from the slash.
-func moved(req *exchange.Request, p string) *exchange.Response {
-	const text = "the directory is at the path with a slash\n"
-	header := http.Header{"Location": {path.Base(p) + "/"}, "Content-Type": {"text/plain; charset=utf-8"}}
-	return &exchange.Response{
-		Entry: &exchange.Entry{Key: req.Key, Status: http.StatusMovedPermanently, Header: header, Size: int64(len(text))},
-		Body:  io.NopCloser(strings.NewReader(text)),
-	}
 }

@@ -59,13 +59,6 @@ func (h *Hub) copy(dst io.Writer, src io.Reader, c *hub.Copy) error {
 	if c.Teach == nil {
 		return hub.CopyJSON(dst, src, rules)
 	}
-	into := func(kept *[]byte) func([]byte) ([]byte, error) { // JSONInto, of as many as there are
-		return func(value []byte) ([]byte, error) {
-			s, _ := hub.JSONBytes(value)
-			*kept = append((*kept)[:0], s...)
-			return value, nil
-		}
-	}
 	end := hub.JSONEnd(func() error {
 		if linked {
 			if digest := strongest(integrity, shasum); digest != "" {
@@ -78,7 +71,7 @@ func (h *Hub) copy(dst io.Writer, src io.Reader, c *hub.Copy) error {
 		return nil
 	})
 	for _, dist := range [...]string{"versions/*/dist/", "dist/"} {
-		rules[dist+"integrity"], rules[dist+"shasum"], rules[dist] = into(&integrity), into(&shasum), end
+		rules[dist+"integrity"], rules[dist+"shasum"], rules[dist] = hub.JSONBytesInto(&integrity), hub.JSONBytesInto(&shasum), end
 	}
 	return hub.CopyJSON(dst, src, rules)
 }

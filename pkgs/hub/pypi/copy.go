@@ -3,8 +3,6 @@ package pypi
 import (
 	"bytes"
 	"io"
-	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -188,30 +186,23 @@ func (h *Hub) copyJSON(dst io.Writer, src io.Reader, l *linker, teach teacher) e
 // teachJSON adds the rules that teach what is said of each file; its path is
 // another rule's.
 func (h *Hub) teachJSON(rules hub.JSONRules, f *jsonFile, teach teacher) {
-	into := func(kept *[]byte) func([]byte) ([]byte, error) {
-		return func(value []byte) ([]byte, error) {
-			s, _ := hub.JSONBytes(value)
-			*kept = append((*kept)[:0], s...)
-			return value, nil
-		}
-	}
 	for _, at := range [...]struct{ file, hashes string }{{"files/*/", "hashes/"}, {"urls/*/", "digests/"}, {"releases/*/*/", "digests/"}} {
 		rules[at.file+"size"] = func(value []byte) ([]byte, error) {
 			f.size, _ = strconv.ParseInt(string(value), 10, 64)
 			return value, nil
 		}
 		for i, a := range algorithms {
-			rules[at.file+at.hashes+a.name] = into(&f.sums[i])
+			rules[at.file+at.hashes+a.name] = hub.JSONBytesInto(&f.sums[i])
 		}
-		rules[at.file+"core-metadata/sha256"] = into(&f.metadata[0])
-		rules[at.file+"dist-info-metadata/sha256"] = into(&f.metadata[1])
-		rules[at.file] = func([]byte) ([]byte, error) {
+		rules[at.file+"core-metadata/sha256"] = hub.JSONBytesInto(&f.metadata[0])
+		rules[at.file+"dist-info-metadata/sha256"] = hub.JSONBytesInto(&f.metadata[1])
+		rules[at.file] = hub.JSONEnd(func() error {
 			if len(f.path) > 0 {
 				h.said(f.path, f.size, f.digest(), f.metadataDigest(), teach)
 			}
 			f.reset()
-			return nil, nil
-		}
+			return nil
+		})
 	}
 }
 
@@ -220,12 +211,9 @@ func (h *Hub) key(path []byte) (key []byte, ok bool) {
 	if plain(path[1:]) && (bytes.HasPrefix(path, []byte(hub.FilePrefix)) || isFile(path) && !bytes.HasPrefix(path, []byte(simple))) {
 		return path, true // as nearly all are
 	}
-	u, err := url.Parse(string(path))
-	if err != nil {
+	req, ok := hub.Follow(h, string(path))
+	if !ok || req.Key.Variant != "" {
 		return nil, false
 	}
-	if req, err := h.Parse(&http.Request{URL: u}); err == nil && req.Key.Variant == "" {
-		return []byte(req.Key.Path), true
-	}
-	return nil, false
+	return []byte(req.Key.Path), true
 }

@@ -232,7 +232,7 @@ func TestLearn(t *testing.T) {
 			require.NoError(t, err)
 			defer l.Close()
 			h := newHub(t)
-			h.ledger = l
+			h.hub.Ledger = l
 			gets := 0
 			_, _, err = ask(t, h, tt.path, tt.accept, exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 				gets++
@@ -265,10 +265,10 @@ func FuzzIndex(f *testing.F) {
 			all := map[string]exchange.Fact{}
 			l := newLinker(h.links, "/simple/demo/", mirror, "")
 			l.base = base
-			err := h.copy(dst, bytes.NewReader(in), l, facts(func(path string, f exchange.Fact) {
+			err := h.copy(dst, bytes.NewReader(in), l, teaching(hub.NewCopy(h.links, base, nil, func(path string, f exchange.Fact) {
 				assert.True(t, strings.HasPrefix(path, "/"))
 				all[path] = f
-			}))
+			})))
 			return all, err
 		}
 		beside, learned := said(&both, "")

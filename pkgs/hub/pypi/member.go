@@ -40,11 +40,16 @@ func (h *Hub) Index(req *exchange.Request) *exchange.Request {
 	if req.Origin == "" && classify(req.Key.Path) == page {
 		return req
 	}
+	return h.pageOf(req)
+}
+
+// pageOf is the request for the page, in JSON, of the project that req is about.
+func (h *Hub) pageOf(req *exchange.Request) *exchange.Request {
 	p := simple + req.Package + "/"
-	index := h.hub.Request(p, p, freshness.Mutable, ttl)
-	index.Package, index.Client = req.Package, req.Client
-	represent(index, true)
-	return index
+	page := h.hub.Request(p, p, freshness.Mutable, ttl)
+	page.Package, page.Client = req.Package, req.Client
+	represent(page, true)
+	return page
 }
 
 // suspect is the private name that the file base, which seems to be of project, may

@@ -32,7 +32,7 @@ func rewriteMemory(t *testing.T, json bool) {
 	require.NoError(t, err)
 	defer l.Close()
 	h := newHub(t)
-	h.ledger = l
+	h.hub.Ledger = l
 	req, err := h.Parse(httptest.NewRequest(http.MethodGet, "/simple/demo/", nil))
 	require.NoError(t, err)
 	var m runtime.MemStats

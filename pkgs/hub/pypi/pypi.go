@@ -16,8 +16,6 @@
 package pypi
 
 import (
-	"fmt"
-	"io/fs"
 	"net/http"
 	"path"
 	"strings"
@@ -26,22 +24,18 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // A Hub is one index. It is safe for concurrent use.
 type Hub struct {
-	hub    hub.Options
-	links  *hub.Links
-	ledger *ledger.Ledger
+	hub   hub.Options
+	links *hub.Links
 }
 
 var _ hub.Hub = (*Hub)(nil)
 
-// New makes a hub. A nil ledger is not taught.
-func New(o hub.Options, l *ledger.Ledger) (*Hub, error) {
-	return &Hub{hub: o, links: o.Links(), ledger: l}, nil
-}
+// New makes a hub.
+func New(o hub.Options) *Hub { return &Hub{hub: o, links: o.Links()} }
 
 // Freshness of what changes.
 const (
@@ -108,65 +102,51 @@ func isFile[S string | []byte](p S) bool {
 	return false
 }
 
+// kinds is how paths of each kind are treated; unslashed is answered by Rewrite.
+var kinds = [...]hub.Kind{
+	listing:   {TTL: listingTTL},
+	page:      {TTL: ttl},
+	unslashed: {Class: freshness.Passthrough},
+	document:  {TTL: ttl},
+	integrity: {TTL: ttl},
+	file:      {Class: freshness.Immutable, TTL: ttl, Query: true},
+	side:      {TTL: ttl, Query: true},
+}
+
 // Parse knows the paths of an index. All spellings of a project's name are its
-// normalised one, upstream too (PEP 503).
+// normalised one, upstream too (PEP 503). Of a second host any path is a file.
 func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
-	p, target, err := hub.Path(r.URL)
+	asked, err := h.hub.Asked(r)
 	if err != nil {
 		return nil, err
 	}
-	k := classify(p)
-	if strings.HasPrefix(p, hub.FilePrefix) {
-		return h.second(r, p, target, k)
+	k, project := classify(asked.Path), ""
+	switch {
+	case asked.Origin != "" && k != side:
+		k = file
+	case k == unknown:
+		return nil, hub.NoPath(asked.Path)
+	case k == page:
+		if project = normalise(strings.Trim(asked.Path[len(simple):], "/")); project == "" {
+			return nil, hub.NoPath(asked.Path)
+		}
+		asked.Path = simple + project + "/"
+		asked.Target = asked.Path
+	case k == document, k == integrity:
+		project = about(asked.Path)
 	}
-	req := &exchange.Request{Key: exchange.Key{Hub: h.hub.Name, Path: p}, Target: target}
-	class, fresh := freshness.Mutable, ttl
+	req := asked.Request(kinds[k])
+	req.Package = project
 	switch k {
 	case listing, page:
-		if k == listing {
-			fresh = listingTTL
-		} else if req.Package = normalise(strings.Trim(p[len(simple):], "/")); req.Package == "" {
-			return nil, notFound(p)
-		} else {
-			p = simple + req.Package + "/"
-			req.Key.Path, req.Target = p, p
-		}
 		represent(req, wantsJSON(r.Header["Accept"]))
-	case unslashed: // Rewrite answers
-		req.Policy = freshness.Policy{Class: freshness.Passthrough}
-		return req, nil
-	case document:
-		req.Package = about(p)
 	case integrity:
-		req.Package = about(p)
 		if strings.Contains(strings.Join(r.Header["Accept"], ","), integrityType) {
 			req.Key.Variant, req.Header = "integrity", http.Header{"Accept": {integrityType}}
 		}
-	case file:
-		class = freshness.Immutable
-		fallthrough
-	case side:
-		h.name(req, path.Base(p))
-		if query := r.URL.RawQuery; query != "" {
-			req.Key.Path, req.Target = p+"?"+hub.Query(query), target+"?"+hub.Query(query)
-		}
-	case unknown:
-		return nil, notFound(p)
+	case file, side:
+		h.name(req, path.Base(asked.Path))
 	}
-	req.Policy = h.hub.Policies.For(p, class, fresh)
-	return req, nil
-}
-
-// second is the request for a file of a second host.
-func (h *Hub) second(r *http.Request, p, target string, k kind) (*exchange.Request, error) {
-	req, ok := h.hub.File(p, target, r.URL.RawQuery)
-	if !ok {
-		return nil, notFound(p)
-	}
-	if k == side {
-		req.Policy = h.hub.Policies.For(p, freshness.Mutable, ttl)
-	}
-	h.name(req, path.Base(p))
 	return req, nil
 }
 
@@ -176,10 +156,6 @@ func (h *Hub) name(req *exchange.Request, base string) {
 	if name := h.suspect(base, req.Package); name != "" {
 		req.Package = name
 	}
-}
-
-func notFound(p string) error {
-	return fmt.Errorf("%s is no path of an index: %w", p, fs.ErrNotExist)
 }
 
 // normalise is a project's name as PEP 503 has it; "" for what cannot be one.

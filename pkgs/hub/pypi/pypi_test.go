@@ -18,13 +18,11 @@ import (
 
 func newHub(t testing.TB) *Hub {
 	t.Helper()
-	h, err := New(hub.Options{
+	return New(hub.Options{
 		Name:    "pypi",
 		Mirrors: []*url.URL{{Scheme: "https", Host: "index.example.org"}, {Scheme: "https", Host: "mirror.example.org", Path: "/pypi/web"}},
 		Files:   map[string]*url.URL{"f": {Scheme: "https", Host: "files.example.org", Path: "/packages/"}},
-	}, nil)
-	require.NoError(t, err)
-	return h
+	})
 }
 
 const pipAccepts = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"

@@ -4,13 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net/http"
+	"net/url"
 	"path"
 	"strings"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -39,46 +38,22 @@ type fileSaid struct {
 // uploads are the times of a project's files, by their names; zero of those that
 // have none. Nil if the page cannot be had in JSON.
 func (h *Hub) uploads(ctx context.Context, next exchange.Source, req *exchange.Request) (map[string]time.Time, error) {
-	at := simple + req.Package + "/"
-	ask := h.hub.Request(at, at, freshness.Mutable, ttl)
-	ask.Package, ask.Client = req.Package, req.Client
-	represent(ask, true)
-	resp, err := next.Get(ctx, ask)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.Entry.Status != http.StatusOK {
-		return nil, nil
-	}
-	times := map[string]time.Time{}
-	plain, err := hub.Unpack(resp.Body)
-	if err != nil {
-		return nil, unread(err)
-	}
-	defer plain.Close()
-	src, isJSON, err := sniff(plain)
-	if err != nil {
-		return nil, unread(err)
-	}
-	if !isJSON {
-		return nil, nil
-	}
-	err = hub.SiftJSON(io.Discard, src, map[string]func(string, []byte) []byte{"files": func(_ string, text []byte) []byte {
-		var f fileSaid
-		if json.Unmarshal(text, &f) == nil {
-			times[f.Name], _ = time.Parse(time.RFC3339, f.Uploaded) // zero, which is unknown, if it is none
+	var times map[string]time.Time
+	_, err := hub.Consult(ctx, next, h.pageOf(req), func(r io.Reader, _ *url.URL) error {
+		src, isJSON, err := sniff(r)
+		if err != nil || !isJSON {
+			return err
 		}
-		return nil
-	}})
-	if err != nil {
-		return nil, unread(err)
-	}
-	return times, nil
-}
-
-func unread(err error) error {
-	return &exchange.Error{Status: http.StatusBadGateway, Message: "the index from upstream cannot be read", Err: err}
+		times = map[string]time.Time{}
+		return hub.SiftJSON(io.Discard, src, map[string]func(string, []byte) []byte{"files": func(_ string, text []byte) []byte {
+			var f fileSaid
+			if json.Unmarshal(text, &f) == nil {
+				times[f.Name], _ = time.Parse(time.RFC3339, f.Uploaded) // zero, which is unknown, if it is none
+			}
+			return nil
+		}})
+	})
+	return times, err
 }
 
 // sieve is the edit that shows of a page what req's sieve does.
