@@ -179,11 +179,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer rev.drop()
+	if r.ContentLength != 0 {
+		// What the handler has left of a body net/http reads, up to 256 KiB, and would
+		// wait for as long as the client likes.
+		defer func() { _ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restTime)) }()
+	}
 	if s.upgrades.leaving.Load() {
 		w.Header().Set("Connection", "close") // the next request is the successor's
 	}
 	rev.handler.ServeHTTP(w, r)
 }
+
+// restTime is how long a client may take to send what nobody reads of a body any more.
+const restTime = time.Second
 
 // Close ends a server that is not running, and what it holds open.
 func (s *Server) Close() error {

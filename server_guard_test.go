@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -179,6 +180,35 @@ func TestSlowClients(t *testing.T) {
 			assert.NotZero(t, served)
 			return
 		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// B24: a client that announces a body and does not send it is not waited for, whoever
+// answers, and learns what there is to say.
+func TestStalledBodies(t *testing.T) {
+	upstream := proxytest.NewOrigin(t)
+	upstream.Reply("POST", "/read", proxytest.Reply{Body: proxytest.Text("x")})
+	_, dial := guarded(t, "limits: {client-write-timeout: 1s}\nhubs: [{name: o, type: http, upstream: [{server: '"+upstream.URL()+"'}]}]")
+	for path, status := range map[string]int{"/x": 405, "/-/healthz": 405, "/o/read": 408, "/o/../x": 400} {
+		for framing, begun := range map[string]string{
+			"length": "Content-Length: 10\r\n\r\nabc",
+			"chunks": "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+		} {
+			t.Run(path+" "+framing, func(t *testing.T) {
+				t.Parallel()
+				c, in := dial()
+				_, err := io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: x\r\n"+begun)
+				require.NoError(t, err)
+				resp, err := http.ReadResponse(in, nil)
+				require.NoError(t, err)
+				assert.Equal(t, status, resp.StatusCode)
+				_, err = io.Copy(io.Discard, resp.Body)
+				assert.NoError(t, err)
+				_, err = in.ReadByte()
+				assert.Error(t, err)
+				assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the connection must end")
+			})
 		}
 	}
 }

@@ -35,11 +35,12 @@ func (g *Group) forward(ctx context.Context, req *exchange.Request, tiers [][]ca
 			return l.response(), nil
 		}
 		r.lost = append(r.lost, l)
+		// The end of the time for a body is one of net/http's connection, and so of ctx, too.
+		if l.spoiled != nil && (ctx.Err() == nil || l.spoiled.Status == http.StatusRequestTimeout) {
+			return nil, l.spoiled
+		}
 		if ctx.Err() != nil {
 			return nil, interrupted(ctx, req)
-		}
-		if l.spoiled != nil {
-			return nil, l.spoiled
 		}
 	}
 	e := &exchange.Error{Status: http.StatusBadGateway, Message: "the origin cannot be reached", Err: r.causes()}
@@ -195,7 +196,7 @@ func (a *awaited) Read(p []byte) (int, error) {
 }
 
 // failure is what the client is told if its body did not come; nil if it did.
-func (a *awaited) failure() error {
+func (a *awaited) failure() *exchange.Error {
 	if a == nil || a.err.Load() == nil {
 		return nil
 	}

@@ -77,7 +77,7 @@ type leg struct {
 	answered   time.Time // its head came; zero: none has
 	ended      time.Time
 	err        error
-	spoiled    error // the client's request did not come whole
+	spoiled    *exchange.Error // the client's request did not come whole
 	entry      *exchange.Entry
 	body       io.ReadCloser
 	unproven   bool
