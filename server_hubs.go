@@ -79,8 +79,8 @@ func newGo(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 	return gomod.New(o, opts)
 }
 
-func newOCI(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
-	return oci.New(o, l, oci.Options{Library: c.Library})
+func newOCI(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return oci.New(o, oci.Options{Library: c.Library})
 }
 
 func newNPM(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) {

@@ -56,7 +56,7 @@ func (h *Hub) byDigest(ctx context.Context, next exchange.Source, req *exchange.
 		ask.Header = allTypes.header()
 	}
 	if ask.Size == 0 {
-		if f, _ := h.ledger.Lookup(ctx, req.Key); f.Digest == p.digest {
+		if f, _ := h.options.Ledger.Lookup(ctx, req.Key); f.Digest == p.digest {
 			ask.Size = f.Size
 		}
 	}

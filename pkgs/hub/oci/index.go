@@ -51,7 +51,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		case p.kind == tags || p.kind == referrers:
 			return paged(req, resp, p), nil
 		case p.kind == manifests && status == http.StatusOK && !resp.Outcome.Hit && !resp.NoStore:
-			h.ledger.Learn(next, req, resp.Entry, root+anyName+"/"+blobs+"/", h.learn)
+			h.options.Ledger.Learn(next, req, resp.Entry, root+anyName+"/"+blobs+"/", h.learn)
 		}
 		return resp, nil
 	})

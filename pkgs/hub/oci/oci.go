@@ -31,7 +31,6 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // How long answers stay fresh that can change.
@@ -51,7 +50,6 @@ type Options struct {
 type Hub struct {
 	options hub.Options
 	library bool
-	ledger  *ledger.Ledger
 	quotas  quotas
 }
 
@@ -61,12 +59,12 @@ var (
 	_ hub.Gatekeeper = (*Hub)(nil)
 )
 
-// New makes a hub. A nil ledger learns nothing.
-func New(o hub.Options, l *ledger.Ledger, opts Options) (*Hub, error) {
+// New makes a hub.
+func New(o hub.Options, opts Options) (*Hub, error) {
 	if o.Name == "" {
 		return nil, errors.New("oci: no name")
 	}
-	return &Hub{options: o, library: opts.Library, ledger: l}, nil
+	return &Hub{options: o, library: opts.Library}, nil
 }
 
 // root is the path by which clients find out that this is a registry.

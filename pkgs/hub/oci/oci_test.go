@@ -30,14 +30,14 @@ func policies() *hub.Policies {
 
 func newHub(t testing.TB, l *ledger.Ledger) *Hub {
 	t.Helper()
-	h, err := New(hub.Options{Name: "docker", Policies: policies()}, l, Options{})
+	h, err := New(hub.Options{Name: "docker", Policies: policies(), Ledger: l}, Options{})
 	require.NoError(t, err)
 	return h
 }
 
 // TestLibrary: names of one word, but not the one that stands for any.
 func TestLibrary(t *testing.T) {
-	h, err := New(hub.Options{Name: "docker", Policies: policies()}, nil, Options{Library: true})
+	h, err := New(hub.Options{Name: "docker", Policies: policies()}, Options{Library: true})
 	require.NoError(t, err)
 	for path, want := range map[string]string{
 		"/v2/alpine/manifests/3.22":     "/v2/library/alpine/manifests/3.22",

@@ -83,7 +83,7 @@ func TestLowQuota(t *testing.T) {
 					return &exchange.Response{Entry: &exchange.Entry{Key: req.Key, Status: 200}, Body: http.NoBody}, nil
 				})
 			}}
-			h, err := New(o, nil, Options{})
+			h, err := New(o, Options{})
 			require.NoError(t, err)
 			p, err := locate(tagged)
 			require.NoError(t, err)
