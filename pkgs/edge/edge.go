@@ -133,7 +133,7 @@ func New(opts Options) http.Handler {
 	if opts.Carrier == nil {
 		opts.Carrier, _ = opts.Hub.(hub.Carrier)
 	}
-	e := &edge{Options: opts}
+	e := &edge{Options: opts, maxPosts: maxPosts}
 	if opts.Via != "" {
 		e.via = []string{"1.1 " + opts.Via}
 	}
@@ -146,10 +146,16 @@ type edge struct {
 	Options
 	last        atomic.Pointer[baseURL]
 	via, failed []string // constant values of Via and Cache-Status; nil is none
+
+	maxPosts int64
+	posted   atomic.Int64 // bytes of bodies in memory
 }
 
 func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := newWriter(w, r, e.WriteTimeout, e.MinRate)
+	if r.Method == http.MethodPost {
+		defer func() { e.posted.Add(-out.posted) }()
+	}
 	e.serve(out, r)
 	out.begin() // for what net/http still has to send: a head alone, or the end of a body
 }

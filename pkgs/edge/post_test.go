@@ -198,3 +198,32 @@ func TestBodyDeadlines(t *testing.T) {
 		}
 	}
 }
+
+// TestPostsAreBounded: bodies that are held at a time are so many bytes together, and
+// room comes back with each that ends.
+func TestPostsAreBounded(t *testing.T) {
+	begun, finish := make(chan struct{}), make(chan struct{})
+	h := New(Options{Hub: talker{}, Source: exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+		begun <- struct{}{}
+		<-finish
+		return answer("took", nil)(ctx, req)
+	})})
+	h.(*edge).maxPosts = 1000
+	post := func(n int) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/audit", bytes.NewReader(make([]byte, n))))
+		return w
+	}
+	first := make(chan int)
+	go func() { first <- post(600).Code }()
+	<-begun
+	w := post(600)
+	assert.Equal(t, http.StatusServiceUnavailable, w.Code)
+	assert.NotEmpty(t, w.Header().Get("Retry-After"))
+	assert.Equal(t, "close", w.Header().Get("Connection"))
+	close(finish)
+	assert.Equal(t, 200, <-first)
+	go func() { <-begun }()
+	assert.Equal(t, 200, post(600).Code)
+	assert.Zero(t, h.(*edge).posted.Load())
+}

@@ -37,6 +37,7 @@ type writer struct {
 	spent   time.Duration // in writing bytes
 	bytes   int64         // since the rate was last found good
 	sent    int64         // in all
+	posted  int64         // of the request's body, held in memory
 
 	flush  bool  // after each write, since nobody knows when the next one comes
 	direct bool  // the last that was written was a file: nothing is buffered
