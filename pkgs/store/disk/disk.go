@@ -89,6 +89,7 @@ type Store struct {
 	noXattr  atomic.Bool  // sidecars only
 	sidecars atomic.Bool  // there may be sidecars
 
+	recent  recent
 	index   *index
 	parts   parts
 	left    leftovers

@@ -83,7 +83,7 @@ func (s *Store) readMeta(file *os.File, st stat) (*exchange.Entry, error) {
 		return err
 	})
 	if err == nil {
-		return decodeEntry(b[:n], st.size)
+		return s.recent.decode(b[:n], st.size)
 	}
 	if !noAttribute(err) {
 		return nil, fmt.Errorf("getxattr: %w", err)
