@@ -24,12 +24,12 @@ var hashes = map[string]func() hash.Hash{
 
 // The hubs of distributions have generations, but for apk's, whose index is one by itself.
 
-func newApt(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
-	return apt.New(o, l, apt.Options{Hold: time.Duration(c.Hold), Expired: c.Expired == ExpiredServe})
+func newApt(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return apt.New(o, apt.Options{Hold: time.Duration(c.Hold), Expired: c.Expired == ExpiredServe})
 }
 
-func newRPM(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
-	return rpm.New(o, l, rpm.Options{
+func newRPM(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return rpm.New(o, rpm.Options{
 		GenerationOptions: hub.GenerationOptions{Hold: time.Duration(c.Hold)},
 		Pass:              c.Metalink == MetalinkPass,
 	})
@@ -37,8 +37,8 @@ func newRPM(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
 
 func newApk(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return apk.New(o) }
 
-func newPacman(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
-	return pacman.New(o, l, pacman.Options{Hold: time.Duration(c.Hold)})
+func newPacman(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+	return pacman.New(o, pacman.Options{Hold: time.Duration(c.Hold)})
 }
 
 func newFlatpak(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {

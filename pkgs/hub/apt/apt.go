@@ -19,7 +19,6 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // How long mutable paths stay fresh.
@@ -34,7 +33,6 @@ type Options = hub.GenerationOptions
 // A Hub is one tree of repositories. It is safe for concurrent use.
 type Hub struct {
 	opts        hub.Options
-	ledger      *ledger.Ledger
 	generations *hub.Generations
 	images      *hub.Lists
 }
@@ -44,12 +42,12 @@ var (
 	_ hub.Gatekeeper = (*Hub)(nil)
 )
 
-// New makes a hub. A nil ledger learns nothing.
-func New(o hub.Options, l *ledger.Ledger, opts Options) (*Hub, error) {
+// New makes a hub.
+func New(o hub.Options, opts Options) (*Hub, error) {
 	if o.Name == "" {
 		return nil, errors.New("apt: no name")
 	}
-	h := &Hub{opts: o, ledger: l}
+	h := &Hub{opts: o}
 	h.images = hub.NewLists(&h.opts, hub.ReadSums)
 	h.generations = hub.NewGenerations(&h.opts, hub.Format{
 		Companions: companions,

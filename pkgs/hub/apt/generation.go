@@ -114,7 +114,7 @@ func absent(resp *exchange.Response, err error) bool {
 		var e *exchange.Error
 		return errors.As(err, &e) && e.Status == http.StatusBadGateway
 	}
-	return resp.Entry.Status == http.StatusNotFound || resp.Entry.Status == http.StatusGone
+	return hub.Missing(resp.Entry.Status)
 }
 
 // others are what else may bring the content of req when mirrors do not have it
@@ -285,7 +285,7 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 
 // file answers for a package.
 func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	_, listed := h.ledger.Known(req.Key)
+	_, listed := h.opts.Ledger.Known(req.Key)
 	return h.generations.File(ctx, next, req, listed, func(root string) bool {
 		before, _, _ := strings.Cut(root, "/dists/")
 		return strings.HasPrefix(req.Key.Path, strings.TrimSuffix(before, path.Base(root)))

@@ -28,7 +28,7 @@ func TestLostRelease(t *testing.T) {
 	require.NoError(t, err)
 	memory := hub.NewMemory(nil)
 	require.NoError(t, memory.Restore(state))
-	h, err := New(hub.Options{Name: "debian", Memory: memory, Policies: &hub.Policies{Default: freshness.Policy{TTL: time.Minute}}}, nil, Options{})
+	h, err := New(hub.Options{Name: "debian", Memory: memory, Policies: &hub.Policies{Default: freshness.Policy{TTL: time.Minute}}}, Options{})
 	require.NoError(t, err)
 	source := h.Rewrite(exchange.SourceFunc(func(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
 		text := "some mirror's"

@@ -1,27 +1,22 @@
 package apt
 
 import (
-	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"path"
 	"strconv"
 	"strings"
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/deb822"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
 // learn reads an index behind the client. name is the member's canonical name,
 // which says what it is; the key may be another (by-hash).
 func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.Response, name string) {
-	if resp.Entry.Status != http.StatusOK || resp.NoStore || req.Head {
-		return
-	}
 	dir, base := path.Split(name)
 	root := dir // what file names are relative to
 	if i := strings.Index(dir, "/dists/"); i >= 0 {
@@ -30,19 +25,14 @@ func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.
 	kind, _, _ := strings.Cut(base, ".")
 	switch {
 	case kind == "Packages" || kind == "Sources":
-		h.ledger.Learn(next, req, resp.Entry, root, func(r io.Reader, teach func(string, exchange.Fact)) error {
-			plain, err := hub.Unpack(r)
-			if err != nil {
-				return err
-			}
-			defer plain.Close()
+		h.opts.Learn(next, req, resp, root, func(plain io.Reader, teach hub.Teach) error {
 			return readIndex(plain, func(file string, f exchange.Fact) {
 				place(root, file, func(p string) { teach(p, f) })
 			})
 		})
 	case base == "Index" && strings.HasSuffix(dir, ".diff/"):
-		h.ledger.Learn(next, req, resp.Entry, dir, func(r io.Reader, teach func(string, exchange.Fact)) error {
-			return readDiffIndex(r, func(file string, f exchange.Fact) {
+		h.opts.Learn(next, req, resp, dir, func(plain io.Reader, teach hub.Teach) error {
+			return readDiffIndex(plain, func(file string, f exchange.Fact) {
 				if p, ok := hub.Canonical(dir + file); ok {
 					teach(p, f)
 				}
@@ -69,57 +59,6 @@ func place(root, file string, found func(path string)) {
 			}
 		}
 	}
-}
-
-// maxLine is how much of an index's line is looked at; the rest is skipped.
-// Only fields that nobody here wants are longer.
-const maxLine = 16 << 10
-
-// errNoIndex says that content is not in the format that its name promises.
-var errNoIndex = errors.New("not a deb822 index")
-
-// lines calls f with each line, without its end; it is valid until f returns.
-func lines(r io.Reader, f func(line []byte) error) error {
-	b := bufio.NewReaderSize(r, 4*maxLine)
-	for {
-		line, err := b.ReadSlice('\n')
-		switch {
-		case err == bufio.ErrBufferFull:
-			line = line[:maxLine:maxLine]
-			line = bytes.Clone(line) // it is in the buffer that the rest is read to
-			for err == bufio.ErrBufferFull {
-				_, err = b.ReadSlice('\n')
-			}
-		case len(line) > 0 && line[len(line)-1] == '\n':
-			line = line[:len(line)-1]
-		}
-		if err != nil && err != io.EOF {
-			return err
-		}
-		if len(line) > 0 && line[len(line)-1] == '\r' {
-			line = line[:len(line)-1]
-		}
-		if len(line) > 0 || err == nil {
-			if e := f(line); e != nil {
-				return e
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-	}
-}
-
-// field is a line's name and value; name is nil for a continuation.
-func field(line []byte) (name, value []byte, err error) {
-	if line[0] == ' ' || line[0] == '\t' {
-		return nil, bytes.TrimSpace(line), nil
-	}
-	colon := bytes.IndexByte(line, ':')
-	if colon <= 0 || bytes.IndexByte(line[:colon], ' ') >= 0 {
-		return nil, nil, errNoIndex
-	}
-	return line[:colon], bytes.TrimSpace(line[colon+1:]), nil
 }
 
 // A stanza is what is wanted of one package or source. Its slices are reused.
@@ -164,7 +103,7 @@ func (s *stanza) teach(teach func(file string, f exchange.Fact)) {
 func readIndex(r io.Reader, teach func(file string, f exchange.Fact)) error {
 	var s stanza
 	sums := false // in the lines of Checksums-Sha256
-	err := lines(r, func(line []byte) error {
+	err := deb822.Lines(r, func(line []byte) error {
 		if len(line) == 0 {
 			s.teach(teach)
 			s.reset()
@@ -184,11 +123,11 @@ func readIndex(r io.Reader, teach func(file string, f exchange.Fact)) error {
 		case 'F', 'S', 'D', 'C': // of the fields below; most lines are others
 		default:
 			if bytes.IndexByte(line, ':') <= 0 {
-				return errNoIndex
+				return deb822.ErrSyntax
 			}
 			return nil
 		}
-		name, value, err := field(line)
+		name, value, err := deb822.Field(line)
 		if err != nil {
 			return err
 		}
@@ -241,11 +180,11 @@ func checksum(line []byte, prefix string) (part, bool) {
 // readDiffIndex reads the Index of a .diff directory: what it has to download.
 func readDiffIndex(r io.Reader, teach func(file string, f exchange.Fact)) error {
 	wanted := false
-	return lines(r, func(line []byte) error {
+	return deb822.Lines(r, func(line []byte) error {
 		if len(line) == 0 {
 			return nil
 		}
-		name, _, err := field(line)
+		name, _, err := deb822.Field(line)
 		if err != nil {
 			return err
 		}
@@ -274,7 +213,7 @@ func readRelease(r io.Reader) (*release, error) {
 	current := -1               // the list that the lines are of; -1: none
 	armour, text := false, true
 	fields := 0
-	err := lines(r, func(line []byte) error {
+	err := deb822.Lines(r, func(line []byte) error {
 		switch {
 		case bytes.HasPrefix(line, []byte("-----BEGIN PGP SIGNED MESSAGE-----")):
 			armour, text = true, false
@@ -293,7 +232,7 @@ func readRelease(r io.Reader) (*release, error) {
 		if armour {
 			line = bytes.TrimPrefix(line, []byte("- "))
 		}
-		name, value, err := field(line)
+		name, value, err := deb822.Field(line)
 		if err != nil {
 			return err
 		}
@@ -325,7 +264,7 @@ func readRelease(r io.Reader) (*release, error) {
 	case err != nil:
 		return nil, fmt.Errorf("release: %w", err)
 	case fields == 0:
-		return nil, fmt.Errorf("release: %w", errNoIndex)
+		return nil, fmt.Errorf("release: %w", deb822.ErrSyntax)
 	}
 	return rel, nil
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"net/http"
 	"path"
 	"strconv"
 	"strings"
@@ -18,15 +17,9 @@ import (
 
 // learn reads a database behind the client.
 func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.Response) {
-	if !isDatabase(req.Key.Path) || resp.Entry.Status != http.StatusOK || resp.NoStore || req.Head {
-		return
-	}
-	dir := path.Dir(req.Key.Path)
-	if dir != "/" {
-		dir += "/"
-	}
-	h.ledger.Learn(next, req, resp.Entry, dir, func(r io.Reader, teach func(string, exchange.Fact)) error {
-		return readDatabase(r, func(file string, f exchange.Fact) {
+	dir, _ := path.Split(req.Key.Path)
+	h.opts.Learn(next, req, resp, dir, func(plain io.Reader, teach hub.Teach) error {
+		return readDatabase(plain, func(file string, f exchange.Fact) {
 			if p, ok := hub.Canonical(dir + file); ok {
 				teach(p, f)
 			}
@@ -39,12 +32,7 @@ const maxLine = 256 << 10
 
 // readDatabase reads a database: an archive with a directory a package, in which
 // desc describes it.
-func readDatabase(r io.Reader, teach func(file string, f exchange.Fact)) error {
-	plain, err := hub.Unpack(r)
-	if err != nil {
-		return err
-	}
-	defer plain.Close()
+func readDatabase(plain io.Reader, teach func(file string, f exchange.Fact)) error {
 	buf := make([]byte, 0, 64<<10)
 	for archive := tar.NewReader(plain); ; {
 		head, err := archive.Next()

@@ -18,7 +18,6 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // How long mutable paths stay fresh.
@@ -34,7 +33,6 @@ type Options = hub.GenerationOptions
 // A Hub is one tree of repositories. It is safe for concurrent use.
 type Hub struct {
 	opts        hub.Options
-	ledger      *ledger.Ledger
 	generations *hub.Generations
 }
 
@@ -43,12 +41,12 @@ var (
 	_ hub.Gatekeeper = (*Hub)(nil)
 )
 
-// New makes a hub. A nil ledger learns nothing.
-func New(o hub.Options, l *ledger.Ledger, opts Options) (*Hub, error) {
+// New makes a hub.
+func New(o hub.Options, opts Options) (*Hub, error) {
 	if o.Name == "" {
 		return nil, errors.New("pacman: no name")
 	}
-	h := &Hub{opts: o, ledger: l}
+	h := &Hub{opts: o}
 	h.generations = hub.NewGenerations(&h.opts, hub.Format{
 		Companions: companions,
 		Request:    func(p string) *exchange.Request { return h.request(p, p) },
@@ -119,19 +117,11 @@ func database(p string) string {
 	return p
 }
 
-// nameVersion reads NAME-[EPOCH:]VERSION-RELEASE-ARCHITECTURE, from the right.
+// nameVersion reads NAME-[EPOCH:]VERSION-RELEASE-ARCHITECTURE.
 func nameVersion(s string) (name, version string) {
-	i := strings.LastIndexByte(s, '-')
-	if i < 0 {
-		return "", ""
-	}
-	s = s[:i]
-	if i = strings.LastIndexByte(s, '-'); i > 0 {
-		if j := strings.LastIndexByte(s[:i], '-'); j > 0 {
-			return s[:j], s[j+1:]
-		}
-	}
-	return "", ""
+	s, _, _ = hub.CutRight(s, '-', 1)
+	name, version, _ = hub.CutRight(s, '-', 2)
+	return name, version
 }
 
 // companions are the signature of a database. The two databases of a repository
@@ -155,7 +145,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		root, signed := strings.CutSuffix(req.Key.Path, ".sig")
 		switch {
 		case !isDatabase(root):
-			_, listed := h.ledger.Known(req.Key)
+			_, listed := h.opts.Ledger.Known(req.Key)
 			return h.generations.File(ctx, next, req, listed, func(root string) bool { return path.Dir(root) == path.Dir(req.Key.Path) })
 		case signed:
 			return h.generations.Companion(ctx, next, req, root, false)

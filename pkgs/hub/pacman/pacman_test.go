@@ -24,7 +24,7 @@ import (
 
 func newHub(t testing.TB) *Hub {
 	t.Helper()
-	h, err := New(hub.Options{Name: "arch", Policies: &hub.Policies{Default: freshness.Policy{TTL: time.Minute}}}, nil, Options{})
+	h, err := New(hub.Options{Name: "arch", Policies: &hub.Policies{Default: freshness.Policy{TTL: time.Minute}}}, Options{})
 	require.NoError(t, err)
 	return h
 }
@@ -95,6 +95,15 @@ var (
 	hex128 = strings.Repeat("0b", 16)
 )
 
+// read reads a database as it comes.
+func read(content []byte, teach func(file string, f exchange.Fact)) error {
+	plain, err := hub.Unpack(bytes.NewReader(content))
+	if err != nil {
+		return err
+	}
+	return readDatabase(plain, teach)
+}
+
 func TestReadDatabase(t *testing.T) {
 	signature := base64.StdEncoding.EncodeToString([]byte("signature"))
 	sum := sha256.Sum256([]byte("signature"))
@@ -104,7 +113,7 @@ func TestReadDatabase(t *testing.T) {
 		"old-1-1/desc", "%FILENAME%\nold-1-1-any.pkg.tar.xz\n\n%CSIZE%\n7\n\n%MD5SUM%\n"+hex128+"\n",
 		"bad-1-1/desc", "%FILENAME%\n../../bad.pkg.tar.xz\n")
 	got := map[string]exchange.Fact{}
-	require.NoError(t, readDatabase(bytes.NewReader(good), func(file string, f exchange.Fact) { got[file] = f }))
+	require.NoError(t, read(good, func(file string, f exchange.Fact) { got[file] = f }))
 	assert.Equal(t, map[string]exchange.Fact{
 		"demo-1-1-any.pkg.tar.zst":     {Size: 12, Digest: exchange.Digest("sha256:" + hex256)},
 		"demo-1-1-any.pkg.tar.zst.sig": {Size: 9, Digest: exchange.NewDigest("sha256", sum[:])},
@@ -115,7 +124,7 @@ func TestReadDatabase(t *testing.T) {
 		"html": []byte("<html>" + strings.Repeat(" ", 600)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Error(t, readDatabase(bytes.NewReader(content), func(string, exchange.Fact) {}))
+			assert.Error(t, read(content, func(string, exchange.Fact) {}))
 		})
 	}
 }
@@ -125,7 +134,7 @@ func FuzzReadDatabase(f *testing.F) {
 	f.Add([]byte("%FILENAME%\nx\n\n%SHA256SUM%\n" + hex256))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		teach := func(file string, _ exchange.Fact) { assert.NotContains(t, file, "/") }
-		_ = readDatabase(bytes.NewReader(content), teach)
+		_ = read(content, teach)
 		_ = readDesc(bytes.NewReader(content), nil, teach)
 	})
 }

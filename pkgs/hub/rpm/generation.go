@@ -109,7 +109,7 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 
 // file answers for a package.
 func (h *Hub) file(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	_, listed := h.ledger.Known(req.Key)
+	_, listed := h.opts.Ledger.Known(req.Key)
 	return h.generations.File(ctx, next, req, listed, func(root string) bool {
 		return strings.HasPrefix(req.Key.Path, strings.TrimSuffix(root, rootName))
 	})

@@ -34,7 +34,7 @@ func TestLostRoot(t *testing.T) {
 	near, err := url.Parse("http://near.example.org/fedora/")
 	require.NoError(t, err)
 	h, err := New(hub.Options{Name: "fedora", Mirrors: []*url.URL{near}, Memory: memory, Policies: &hub.Policies{Default: freshness.Policy{TTL: time.Minute}},
-		Cache: func(next exchange.Source) exchange.Source { return next }}, nil, Options{})
+		Cache: func(next exchange.Source) exchange.Source { return next }}, Options{})
 	require.NoError(t, err)
 	source := h.Rewrite(exchange.SourceFunc(func(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
 		text := "some mirror's"

@@ -3,23 +3,18 @@ package rpm
 import (
 	"bytes"
 	"encoding/xml"
-	"errors"
-	"fmt"
 	"io"
-	"net/http"
 	"path"
 	"strconv"
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/xmltokens"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
 // learn reads an index behind the client.
 func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.Response) {
-	if resp.Entry.Status != http.StatusOK || resp.NoStore || req.Head {
-		return
-	}
 	dir, base := path.Split(req.Key.Path)
 	root, below := strings.CutSuffix(dir, "repodata/")
 	read := readPrimary
@@ -32,14 +27,9 @@ func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.
 	default:
 		return
 	}
-	h.ledger.Learn(next, req, resp.Entry, root, func(r io.Reader, teach func(string, exchange.Fact)) error {
-		plain, err := hub.Unpack(r)
-		if err != nil {
-			return err
-		}
-		defer plain.Close()
+	h.opts.Learn(next, req, resp, root, func(plain io.Reader, teach hub.Teach) error {
 		away := 0
-		err = read(plain, func(href string, f exchange.Fact) {
+		err := read(plain, func(href string, f exchange.Fact) {
 			if href == "" {
 				away++
 			} else if p, ok := hub.Canonical(root + href); ok {
@@ -54,103 +44,6 @@ func (h *Hub) learn(next exchange.Source, req *exchange.Request, resp *exchange.
 	})
 }
 
-// Bounds of XML (FAULTS B27): what one token may need of the input, and how deep
-// elements may lie.
-const (
-	maxToken = 1 << 20
-	maxDepth = 32
-)
-
-var (
-	errToken = errors.New("xml: a token is too long")
-	errDepth = errors.New("xml: elements lie too deep")
-)
-
-// tokens reads XML one token at a time, within bounds.
-type tokens struct {
-	*xml.Decoder
-	in   *allowance
-	path []string // of open elements, without name spaces
-}
-
-func newTokens(r io.Reader) *tokens {
-	in := &allowance{r: r}
-	d := xml.NewDecoder(in)
-	d.CharsetReader = func(charset string, r io.Reader) (io.Reader, error) {
-		if strings.EqualFold(charset, "us-ascii") {
-			return r, nil
-		}
-		return nil, fmt.Errorf("xml: charset %q", charset)
-	}
-	return &tokens{Decoder: d, in: in}
-}
-
-// allowance reads as much of r as is left.
-type allowance struct {
-	r    io.Reader
-	left int
-}
-
-func (a *allowance) Read(p []byte) (int, error) {
-	if a.left <= 0 {
-		return 0, errToken
-	}
-	n, err := a.r.Read(p[:min(len(p), a.left)])
-	a.left -= n
-	return n, err
-}
-
-// next is the next token; it is valid until the one after it. Elements are
-// matched here, since RawToken does not: an end without its start is an error.
-func (t *tokens) next() (xml.Token, error) {
-	t.in.left = maxToken
-	token, err := t.RawToken()
-	switch e := token.(type) {
-	case xml.StartElement:
-		if t.path = append(t.path, e.Name.Local); len(t.path) > maxDepth {
-			return nil, errDepth
-		}
-	case xml.EndElement:
-		if len(t.path) == 0 || t.path[len(t.path)-1] != e.Name.Local {
-			return nil, fmt.Errorf("xml: </%s> without its start", e.Name.Local)
-		}
-		t.path = t.path[:len(t.path)-1]
-	}
-	if err == io.EOF && len(t.path) > 0 {
-		return nil, io.ErrUnexpectedEOF
-	}
-	return token, err
-}
-
-// root is the first element, which must have this name.
-func (t *tokens) root(name string) error {
-	for {
-		token, err := t.next()
-		if err == io.EOF {
-			return fmt.Errorf("xml: no <%s>", name)
-		}
-		if err != nil {
-			return err
-		}
-		if e, ok := token.(xml.StartElement); ok {
-			if e.Name.Local != name {
-				return fmt.Errorf("xml: <%s> where <%s> should be", e.Name.Local, name)
-			}
-			return nil
-		}
-	}
-}
-
-// attr is an attribute of e, by its local name; "" if there is none.
-func attr(e xml.StartElement, name string) string {
-	for _, a := range e.Attr {
-		if a.Name.Local == name {
-			return a.Value
-		}
-	}
-	return ""
-}
-
 // digest is what a checksum of a type says; "" if that is not known. sha is SHA-1.
 func digest(algorithm string, sum []byte) exchange.Digest {
 	if algorithm == "sha" {
@@ -161,14 +54,6 @@ func digest(algorithm string, sum []byte) exchange.Digest {
 		return ""
 	}
 	return d
-}
-
-// maxText is how much text of one element is looked at.
-const maxText = 4 << 10
-
-// gather adds to the text of an element, which comments may cut in pieces.
-func gather(text []byte, more xml.CharData) []byte {
-	return append(text, more[:min(len(more), maxText-len(text))]...)
 }
 
 // A file is what an index says of one.
@@ -184,13 +69,13 @@ func (f *file) local() bool { return f.href != "" && f.base == "" && !strings.Co
 // readPrimary reads primary.xml: checksum, package size and place of each package.
 // One that lies elsewhere is taught without a place.
 func readPrimary(r io.Reader, teach func(href string, f exchange.Fact)) error {
-	t := newTokens(r)
-	if err := t.root("metadata"); err != nil {
+	t := xmltokens.NewReader(r)
+	if err := t.Root("metadata"); err != nil {
 		return err
 	}
 	var f file
 	for {
-		token, err := t.next()
+		token, err := t.Next()
 		if err == io.EOF {
 			return nil
 		}
@@ -199,24 +84,24 @@ func readPrimary(r io.Reader, teach func(href string, f exchange.Fact)) error {
 		}
 		switch e := token.(type) {
 		case xml.StartElement:
-			switch depth := len(t.path); {
+			switch depth := len(t.Path); {
 			case depth == 2: // package
 				f = file{}
 			case depth > 3: // of its format
 			case e.Name.Local == "checksum":
-				f.algorithm = attr(e, "type")
+				f.algorithm = xmltokens.Attr(e, "type")
 			case e.Name.Local == "size":
-				f.fact.Size, _ = strconv.ParseInt(attr(e, "package"), 10, 64)
+				f.fact.Size, _ = strconv.ParseInt(xmltokens.Attr(e, "package"), 10, 64)
 			case e.Name.Local == "location":
 				f.place(e)
 			}
 		case xml.CharData:
-			if len(t.path) == 3 && t.path[2] == "checksum" {
+			if len(t.Path) == 3 && t.Path[2] == "checksum" {
 				f.fact.Digest = digest(f.algorithm, e)
 			}
 		case xml.EndElement:
 			switch {
-			case len(t.path) != 1:
+			case len(t.Path) != 1:
 			case f.local():
 				teach(f.href, f.fact)
 			case f.href != "":
@@ -228,19 +113,19 @@ func readPrimary(r io.Reader, teach func(href string, f exchange.Fact)) error {
 
 // place takes a location. One with a base lies elsewhere, and is not ours.
 func (f *file) place(e xml.StartElement) {
-	f.href, f.base = attr(e, "href"), attr(e, "base")
+	f.href, f.base = xmltokens.Attr(e, "href"), xmltokens.Attr(e, "base")
 }
 
 // readDeltas reads prestodelta.xml.
 func readDeltas(r io.Reader, teach func(href string, f exchange.Fact)) error {
-	t := newTokens(r)
-	if err := t.root("prestodelta"); err != nil {
+	t := xmltokens.NewReader(r)
+	if err := t.Root("prestodelta"); err != nil {
 		return err
 	}
 	var f file
 	var text []byte
 	for {
-		token, err := t.next()
+		token, err := t.Next()
 		if err == io.EOF {
 			return nil
 		}
@@ -254,10 +139,10 @@ func readDeltas(r io.Reader, teach func(href string, f exchange.Fact)) error {
 			case "delta":
 				f = file{}
 			case "checksum":
-				f.algorithm = attr(e, "type")
+				f.algorithm = xmltokens.Attr(e, "type")
 			}
 		case xml.CharData:
-			text = gather(text, e)
+			text = xmltokens.Gather(text, e)
 		case xml.EndElement:
 			switch e.Name.Local {
 			case "filename":
@@ -287,15 +172,15 @@ const maxMembers = 1000
 
 // readRepomd reads repomd.xml. Members are by their places below the repository.
 func readRepomd(r io.Reader) (*repomd, error) {
-	t := newTokens(r)
-	if err := t.root("repomd"); err != nil {
+	t := xmltokens.NewReader(r)
+	if err := t.Root("repomd"); err != nil {
 		return nil, err
 	}
 	md := &repomd{members: map[string]exchange.Fact{}}
 	var f file
 	var text []byte
 	for {
-		token, err := t.next()
+		token, err := t.Next()
 		if err == io.EOF {
 			return md, nil
 		}
@@ -306,27 +191,27 @@ func readRepomd(r io.Reader) (*repomd, error) {
 		case xml.StartElement:
 			text = text[:0]
 			switch {
-			case len(t.path) == 2:
+			case len(t.Path) == 2:
 				f = file{}
 			case e.Name.Local == "checksum":
-				f.algorithm = attr(e, "type")
+				f.algorithm = xmltokens.Attr(e, "type")
 			case e.Name.Local == "location":
 				f.place(e)
 			}
 		case xml.CharData:
-			text = gather(text, e)
+			text = xmltokens.Gather(text, e)
 		case xml.EndElement:
 			value := string(bytes.TrimSpace(text))
 			switch {
-			case len(t.path) == 1 && e.Name.Local == "revision":
+			case len(t.Path) == 1 && e.Name.Local == "revision":
 				md.revision, _ = strconv.ParseInt(value, 10, 64)
-			case len(t.path) == 1 && e.Name.Local == "data":
+			case len(t.Path) == 1 && e.Name.Local == "data":
 				if f.local() && len(md.members) < maxMembers {
 					md.members[f.href] = f.fact
 				}
-			case len(t.path) == 2 && e.Name.Local == "checksum":
+			case len(t.Path) == 2 && e.Name.Local == "checksum":
 				f.fact.Digest = digest(f.algorithm, text)
-			case len(t.path) == 2 && e.Name.Local == "size":
+			case len(t.Path) == 2 && e.Name.Local == "size":
 				f.fact.Size, _ = strconv.ParseInt(value, 10, 64)
 			}
 			text = text[:0]

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/xmltokens"
 )
 
 var hex256 = strings.Repeat("0a", 32)
@@ -70,8 +71,8 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestBomb(t *testing.T) {
 	e := &endless{}
 	err := readPrimary(io.MultiReader(strings.NewReader("<metadata><package><checksum>"), e), func(string, exchange.Fact) {})
-	require.ErrorContains(t, err, errToken.Error())
-	assert.Less(t, e.n, 2*maxToken)
+	require.ErrorContains(t, err, xmltokens.ErrToken.Error())
+	assert.Less(t, e.n, 2*xmltokens.MaxToken)
 	err = readPrimary(strings.NewReader(`<!DOCTYPE x [<!ENTITY a "aaaa">]><metadata>&a;</metadata>`), func(string, exchange.Fact) {})
 	assert.Error(t, err, "an entity of its own") // B27
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/xmltokens"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
@@ -27,17 +28,12 @@ const maxList = 4 << 20
 // list answers for a metalink or a mirror list, in which this hub stands for all
 // mirrors. One that names none of ours is passed on as it is.
 func (h *Hub) list(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	whole := req.Clone()
-	whole.Head = false
-	resp, err := next.Get(ctx, whole)
+	resp, err := next.Get(ctx, hub.Whole(req))
 	if err != nil || resp.Entry.Status != http.StatusOK {
 		return resp, err
 	}
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxList+1))
+	text, err := hub.ReadAll(resp.Body, maxList)
 	resp.Body.Close()
-	if err == nil && len(text) > maxList {
-		err = errToken
-	}
 	if err != nil {
 		return nil, badList(req, err)
 	}
@@ -124,14 +120,14 @@ var errNotKept = errors.New("no metalink is kept for this generation")
 // readMetalink is the place of the repomd.xml that a metalink is about, "" if it
 // is none of ours, and its SHA-256 now and before (mm0:alternates), in hex.
 func (h *Hub) readMetalink(text []byte) (root string, hashes []string, err error) {
-	t := newTokens(bytes.NewReader(text))
-	if err := t.root("metalink"); err != nil {
+	t := xmltokens.NewReader(bytes.NewReader(text))
+	if err := t.Root("metalink"); err != nil {
 		return "", nil, err
 	}
 	var value []byte
 	sha256 := false
 	for {
-		token, err := t.next()
+		token, err := t.Next()
 		if err == io.EOF {
 			return root, hashes, nil
 		}
@@ -140,9 +136,9 @@ func (h *Hub) readMetalink(text []byte) (root string, hashes []string, err error
 		}
 		switch e := token.(type) {
 		case xml.StartElement:
-			value, sha256 = value[:0], attr(e, "type") == "sha256"
+			value, sha256 = value[:0], xmltokens.Attr(e, "type") == "sha256"
 		case xml.CharData:
-			value = gather(value, e)
+			value = xmltokens.Gather(value, e)
 		case xml.EndElement:
 			switch {
 			case e.Name.Local == "hash" && sha256:
@@ -194,8 +190,8 @@ func mirrorList(dst io.Writer, text []byte, here func(link string) string) error
 // metalink replaces the <url> elements by one of this hub's. What else is in it,
 // hashes and alternates too, stays byte for byte.
 func metalink(dst io.Writer, text []byte, here func(link string) string) error {
-	t := newTokens(bytes.NewReader(text))
-	if err := t.root("metalink"); err != nil {
+	t := xmltokens.NewReader(bytes.NewReader(text))
+	if err := t.Root("metalink"); err != nil {
 		return err
 	}
 	var out bytes.Buffer
@@ -203,8 +199,8 @@ func metalink(dst io.Writer, text []byte, here func(link string) string) error {
 	found := false
 	var link []byte
 	for {
-		before := t.InputOffset()
-		token, err := t.next()
+		before := t.Offset()
+		token, err := t.Next()
 		if err == io.EOF {
 			break
 		}
@@ -217,13 +213,13 @@ func metalink(dst io.Writer, text []byte, here func(link string) string) error {
 				start, link = before, link[:0]
 			}
 		case xml.CharData:
-			link = gather(link, e)
+			link = xmltokens.Gather(link, e)
 		case xml.EndElement:
 			if e.Name.Local != "url" {
 				continue
 			}
 			out.Write(text[kept:start])
-			kept = t.InputOffset()
+			kept = t.Offset()
 			if own := here(string(link)); own != "" && !found {
 				found = true
 				out.WriteString(`<url preference="100">`)

@@ -29,7 +29,7 @@ func linked(t *testing.T) *Hub {
 	t.Helper()
 	near, err := url.Parse("http://near.example.org/fedora/")
 	require.NoError(t, err)
-	h, err := New(hub.Options{Name: "fedora", Mirrors: []*url.URL{near}}, nil, Options{})
+	h, err := New(hub.Options{Name: "fedora", Mirrors: []*url.URL{near}}, Options{})
 	require.NoError(t, err)
 	return h
 }

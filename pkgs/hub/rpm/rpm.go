@@ -19,7 +19,6 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // How long mutable paths stay fresh.
@@ -37,7 +36,6 @@ type Options struct {
 // A Hub is one tree of repositories. It is safe for concurrent use.
 type Hub struct {
 	opts        hub.Options
-	ledger      *ledger.Ledger
 	links       *hub.Links
 	pass        bool
 	generations *hub.Generations
@@ -49,12 +47,12 @@ var (
 	_ hub.Gatekeeper = (*Hub)(nil)
 )
 
-// New makes a hub. A nil ledger learns nothing.
-func New(o hub.Options, l *ledger.Ledger, opts Options) (*Hub, error) {
+// New makes a hub.
+func New(o hub.Options, opts Options) (*Hub, error) {
 	if o.Name == "" {
 		return nil, errors.New("rpm: no name")
 	}
-	h := &Hub{opts: o, ledger: l, links: hub.NewLinks(o.Mirrors, nil), pass: opts.Pass}
+	h := &Hub{opts: o, links: hub.NewLinks(o.Mirrors, nil), pass: opts.Pass}
 	h.trees = hub.NewLists(&h.opts, readTree)
 	h.generations = hub.NewGenerations(&h.opts, hub.Format{
 		Companions: companions,
@@ -138,14 +136,10 @@ func isList(base string) bool {
 	return strings.HasPrefix(base, "metalink") || strings.HasPrefix(base, "mirrorlist")
 }
 
-// nameVersion reads NAME-VERSION-RELEASE.ARCH.rpm, from the right.
+// nameVersion reads NAME-VERSION-RELEASE.ARCH.rpm.
 func nameVersion(base string) (name, version string) {
 	base = strings.TrimSuffix(base, path.Ext(base))
 	base = strings.TrimSuffix(base, path.Ext(base)) // the architecture
-	if i := strings.LastIndexByte(base, '-'); i > 0 {
-		if j := strings.LastIndexByte(base[:i], '-'); j > 0 {
-			return base[:j], base[j+1:]
-		}
-	}
-	return "", ""
+	name, version, _ = hub.CutRight(base, '-', 2)
+	return name, version
 }

@@ -17,7 +17,7 @@ import (
 
 func newHub(t testing.TB) *Hub {
 	t.Helper()
-	h, err := New(hub.Options{Name: "fedora", Policies: &hub.Policies{Default: freshness.Policy{TTL: time.Minute}}}, nil, Options{})
+	h, err := New(hub.Options{Name: "fedora", Policies: &hub.Policies{Default: freshness.Policy{TTL: time.Minute}}}, Options{})
 	require.NoError(t, err)
 	return h
 }

@@ -1,14 +1,13 @@
 package rpm
 
 import (
-	"bufio"
 	"context"
 	"io"
-	"net/http"
 	"path"
 	"strings"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/ini"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
 )
 
@@ -34,7 +33,7 @@ func (h *Hub) image(ctx context.Context, next exchange.Source, req *exchange.Req
 				ask.Policy.TTL, ask.Policy.StaleWhileRevalidate = 0, 0
 			}
 			resp, err = next.Get(ctx, ask)
-			if err != nil || resp.Entry.Status != http.StatusNotFound && resp.Entry.Status != http.StatusGone || name == "treeinfo" {
+			if err != nil || !hub.Missing(resp.Entry.Status) || name == "treeinfo" {
 				return resp, err
 			}
 			resp.Body.Close()
@@ -50,23 +49,15 @@ func readTree(p string, r io.Reader, teach func(p string, f exchange.Fact)) erro
 	if dir != "/" {
 		dir += "/"
 	}
-	within := false
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
-		if strings.HasPrefix(line, "[") {
-			within = line == "[checksums]"
-			continue
+	return ini.Read(r, func(group, name, sum string) error {
+		if group != "checksums" || strings.HasPrefix(name, "repodata/") {
+			return nil
 		}
-		name, sum, ok := strings.Cut(line, "=")
-		if name = strings.TrimSpace(name); !ok || !within || strings.HasPrefix(name, "repodata/") {
-			continue
-		}
-		algorithm, digits, _ := strings.Cut(strings.TrimSpace(sum), ":")
+		algorithm, digits, _ := strings.Cut(sum, ":")
 		d := digest(algorithm, []byte(digits))
 		if to, ok := hub.Beside(dir, name); ok && d != "" {
 			teach(to, exchange.Fact{Digest: d})
 		}
-	}
-	return lines.Err()
+		return nil
+	})
 }
