@@ -172,7 +172,9 @@ func TestNewest(t *testing.T) {
 	day := 24 * time.Hour
 	assert.NoError(t, n.Check("/a", now.Add(-2*day)))
 	assert.NoError(t, n.Check("/a", now.Add(-2*day)), "the same")
-	assert.Error(t, n.Check("/a", now.Add(-3*day)), "a mirror behind")
+	for range 2 {
+		assert.Error(t, n.Check("/a", now.Add(-3*day)), "a mirror behind")
+	}
 	assert.NoError(t, n.Check("/a", time.Time{}), "no date")
 	assert.NoError(t, n.Check("/a", now.Add(3*day)), "in the future")
 	assert.NoError(t, n.Check("/a", now.Add(-day)), "which is not remembered")

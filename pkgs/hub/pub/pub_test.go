@@ -56,6 +56,7 @@ func TestParse(t *testing.T) {
 		{"/api/search?q=a", "/api/search?q=a", "", "", freshness.Passthrough, mediaType},
 		{"/api/archives/demo-1.0.0-dev.1.tar.gz", "/api/archives/demo-1.0.0-dev.1.tar.gz", "demo", "1.0.0-dev.1", freshness.Immutable, ""},
 		{"/packages/demo/versions/1.0.0.tar.gz?a=b", "/packages/demo/versions/1.0.0.tar.gz?a=b", "demo", "1.0.0", freshness.Immutable, ""},
+		{"/_f/cdn/wherever?a", "/_f/cdn/wherever?a", "", "", freshness.Immutable, ""},
 		{"/_f/cdn/demo-1.0.0.tar.gz", "/_f/cdn/demo-1.0.0.tar.gz", "demo", "1.0.0", freshness.Immutable, ""},
 	} {
 		t.Run(test.target, func(t *testing.T) {
