@@ -60,8 +60,12 @@ func linkUnnamed(file, root *os.File, name string) error {
 	})
 	if err == nil {
 		defer unix.Close(dir)
-		err = control(file, func(fd int) error { // AT_EMPTY_PATH needs a privilege
-			return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), dir, path.Base(name), unix.AT_SYMLINK_FOLLOW)
+		err = control(file, func(fd int) error {
+			err := unix.Linkat(fd, "", dir, path.Base(name), unix.AT_EMPTY_PATH)
+			if err == unix.ENOENT { // before Linux 6.10 that needs a privilege
+				err = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), dir, path.Base(name), unix.AT_SYMLINK_FOLLOW)
+			}
+			return err
 		})
 	}
 	if err != nil {

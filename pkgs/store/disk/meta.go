@@ -107,12 +107,20 @@ func (s *Store) readMeta(file *os.File, st stat) (*exchange.Entry, error) {
 
 // writeMeta puts e onto a file; its size and modification time are final. It
 // stays where the file has it already, so that a reader always finds one.
-func (s *Store) writeMeta(file *os.File, st stat, e *exchange.Entry) error {
+func (s *Store) writeMeta(file *os.File, e *exchange.Entry) error {
 	b, err := marshalEntry(e)
 	if err != nil {
 		return err
 	}
-	if !s.noXattr.Load() && !s.hasSidecar(st) {
+	beside := false
+	if s.sidecars.Load() {
+		st, err := statFile(file)
+		if err != nil {
+			return err
+		}
+		beside = s.hasSidecar(st)
+	}
+	if !s.noXattr.Load() && !beside {
 		err := control(file, func(fd int) error { return unix.Fsetxattr(fd, attribute, b, 0) })
 		if err == nil {
 			return nil
@@ -122,6 +130,10 @@ func (s *Store) writeMeta(file *os.File, st stat, e *exchange.Entry) error {
 		} else if !attributeTooLong(err) {
 			return fmt.Errorf("setxattr: %w", err)
 		}
+	}
+	st, err := statFile(file)
+	if err != nil {
+		return err
 	}
 	if err := s.writeSidecar(sidecarName(st), b); err != nil {
 		return err

@@ -30,11 +30,7 @@ func (s *Store) commit(file *os.File, temp string, room int64, e *exchange.Entry
 			return "", err
 		}
 	}
-	st, err := statFile(file)
-	if err != nil {
-		return "", err
-	}
-	if err := s.writeMeta(file, st, e); err != nil {
+	if err := s.writeMeta(file, e); err != nil {
 		return "", fmt.Errorf("metadata: %w", err)
 	}
 	if s.strict {
@@ -42,7 +38,8 @@ func (s *Store) commit(file *os.File, temp string, room int64, e *exchange.Entry
 			return "", err
 		}
 	}
-	if st, err = statFile(file); err != nil { // now with the blocks of the metadata
+	st, err := statFile(file) // with the blocks of the metadata
+	if err != nil {
 		return "", err
 	}
 

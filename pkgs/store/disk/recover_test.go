@@ -256,7 +256,7 @@ func TestSidecarsSideBySide(t *testing.T) {
 	require.NoError(t, err)
 	st, err := statFile(file)
 	require.NoError(t, err)
-	require.NoError(t, s.writeMeta(file, st, storetest.Entry(key("/a"), []byte("world"))))
+	require.NoError(t, s.writeMeta(file, storetest.Entry(key("/a"), []byte("world"))))
 	require.NoError(t, file.Close())
 	require.NoError(t, s.syncGroup(false))
 	crash(s)

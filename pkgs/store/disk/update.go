@@ -43,7 +43,7 @@ func (s *Store) update(ctx context.Context, e *exchange.Entry) error {
 	if err == nil && (now.Key != e.Key || now.Digest != e.Digest) || st.size != e.Size {
 		return fmt.Errorf("%w: the content is another one", fs.ErrNotExist)
 	}
-	if err := s.writeMeta(file, st, e); err != nil {
+	if err := s.writeMeta(file, e); err != nil {
 		return err
 	}
 	if s.strict {
