@@ -45,9 +45,9 @@ func (k *counted) Close() error {
 	return k.Conn.Close()
 }
 
-// connection is a kept connection, or a new one.
-func (c *Client) connection(ctx context.Context) (*conn, error) {
-	for {
+// connection is a kept connection, if it may be one, or a new one.
+func (c *Client) connection(ctx context.Context, kept bool) (*conn, error) {
+	for kept {
 		k := c.take()
 		if k == nil {
 			break

@@ -80,7 +80,7 @@ func ascii(s string) bool {
 }
 
 // RoundTrip implements [http.RoundTripper]. A request that finds its kept
-// connection closed is sent again. Of a plain request's [httptrace.ClientTrace]
+// connection closed is sent again, once, over a new one (RFC 9112 §9.3.1). Of a plain request's [httptrace.ClientTrace]
 // GotConn and Got1xxResponse are called; the Conn of GotConn is what dial gave.
 func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
@@ -94,9 +94,9 @@ func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer requests.Put(b)
 	b.Reset()
 	err := r.Write(b)
-	for err == nil {
+	for kept := true; err == nil; kept = false {
 		var k *conn
-		if k, err = c.connection(ctx); err != nil {
+		if k, err = c.connection(ctx, kept); err != nil {
 			break
 		}
 		x := &exchange{client: c, conn: k, ctx: ctx}

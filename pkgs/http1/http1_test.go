@@ -163,6 +163,47 @@ func TestEndedMeanwhile(t *testing.T) {
 	assert.EqualValues(t, 1, o.dialled.Load())
 }
 
+// TestOnceAgain: a request that its origin does not answer is sent twice at most,
+// however many connections are kept.
+func TestOnceAgain(t *testing.T) {
+	// Each connection answers once, and takes another request that it does not answer.
+	var dialled, asked atomic.Int64
+	c := client(t, func(context.Context, string, string) (net.Conn, error) {
+		first := dialled.Add(1) <= 4
+		ours, server := net.Pipe()
+		go func() {
+			defer server.Close()
+			in := bufio.NewReader(server)
+			for n := range 2 {
+				if _, err := http.ReadRequest(in); err != nil {
+					return
+				}
+				if asked.Add(1); n == 0 && first {
+					io.WriteString(server, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+				} else {
+					return
+				}
+			}
+		}()
+		return ours, nil
+	}, nil)
+	var open []*http.Response
+	for range 4 {
+		res, err := c.RoundTrip(get(t, "GET"))
+		require.NoError(t, err)
+		open = append(open, res)
+	}
+	for _, res := range open {
+		_, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+	}
+	before := asked.Load()
+	_, err := c.RoundTrip(get(t, "GET"))
+	assert.Error(t, err)
+	assert.EqualValues(t, 2, asked.Load()-before, "RFC 9112 §9.3.1: a retry that fails is not tried again")
+	assert.EqualValues(t, 5, dialled.Load(), "nor over another connection that was kept")
+}
+
 // TestLooksFirst: what an origin does to an idle connection is seen before it is used.
 func TestLooksFirst(t *testing.T) {
 	for _, test := range []struct {
