@@ -37,7 +37,7 @@ var filters = map[string]filter.Kind{
 
 // dated are the types of hubs whose indexes tell when versions were published:
 // those that are a [hub.Dater].
-var dated = []HubType{"go", "npm", "pypi"}
+var dated = []HubType{"go", "npm", "pub", "pypi"}
 
 // An installed is a filter that revisions have. Those that mean the same by it
 // share it.

@@ -7,7 +7,8 @@
 // Listings change; archives never do. The links to archives in a listing lead to
 // this hub where they lie below a mirror or a second host, and stay where not;
 // nothing else in it is touched. What it says of their content is taught to the
-// ledger.
+// ledger. Where it says when versions were published, filters hear of it, and what they
+// do not let pass it does not show (sift.go).
 //
 // It takes no tokens and publishes nothing.
 package pub
@@ -132,7 +133,12 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		if k, _, _ := classify(req.Key.Path); k != listing {
 			return next.Get(ctx, req)
 		}
-		return h.hub.Copied(ctx, next, req, hub.Index{Rules: rules, Base: req.Client.Base, Links: h.links, Prefix: "/", Copy: h.copy})
+		ix := hub.Index{Rules: rules, Base: req.Client.Base, Links: h.links, Prefix: "/", Copy: h.copy}
+		if req.Sieve != nil {
+			ix.Rules += "\n" + req.Sieve.Rules
+			ix.Then = h.sieve(ctx, next, req)
+		}
+		return h.hub.Copied(ctx, next, req, ix)
 	})
 }
 
