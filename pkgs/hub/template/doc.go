@@ -68,7 +68,8 @@
 // an ecosystem without digests races only mirrors that one would trust alone. Immutable
 // content is proved so; where the name of what is listed is mutable, [hub.Lists] pins
 // it to the list. An index that names no digest of the whole file may have another
-// proof: write it as a [hash.Hash] under an algorithm of its own (package apk), give
+// proof: write it as a [hash.Hash] under an algorithm of its own ([hub.NewHash]; package
+// apk), give
 // the algorithm a kind in package ledger, and put it into the table hashes of
 // server_distributions.go.
 //
@@ -93,12 +94,12 @@
 // nobody else's: Index makes the request that tells whether a member has the
 // package, mostly by [hub.IndexAt]. With [hub.Merger] the indexes of several members
 // become one: Merge writes it, the first member's versions before the others', and
-// [hub.MergeJSON] does that for JSON. What else carries
+// [hub.MergeJSON] does that for JSON, [hub.PartLines] for lines. What else carries
 // names upstream, a search or the body of a POST, asks [hub.Members.Owned] first, or
 // [hub.Members.Sought] of a query; a path that tells no name for certain asks
 // [hub.Members.Suspect].
 // Where to ask is known only from other content, and differs between members
-// (cargo): Request.Member is the one to ask.
+// (cargo): Request.Member is the one to ask, and [hub.Members.InOrder] asks them.
 //
 // Then make it known: a line in the table hubs of server_hubs.go; its name in the tag
 // hub of those options of HubOptions (config_hubs.go) that it reads, and beside them
