@@ -18,9 +18,9 @@ type stored struct {
 
 func marshalEntry(e *exchange.Entry) ([]byte, error) {
 	if allUTF8(e) {
-		return json.Marshal(stored{Entry: e})
+		return stored{Entry: e}.encode()
 	}
-	return json.Marshal(stored{Entry: mapStrings(e, latin1), Latin1: true})
+	return stored{Entry: mapStrings(e, latin1), Latin1: true}.encode()
 }
 
 func unmarshalEntry(b []byte) (*exchange.Entry, error) {
