@@ -10,7 +10,6 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/flatpak"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/pacman"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/rpm"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 // hashes are the protocols' own ways to prove content.
@@ -24,23 +23,23 @@ var hashes = map[string]func() hash.Hash{
 
 // The hubs of distributions have generations, but for apk's, whose index is one by itself.
 
-func newApt(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+func newApt(o hub.Options, c *HubOptions) (hub.Hub, error) {
 	return apt.New(o, apt.Options{Hold: time.Duration(c.Hold), Expired: c.Expired == ExpiredServe})
 }
 
-func newRPM(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+func newRPM(o hub.Options, c *HubOptions) (hub.Hub, error) {
 	return rpm.New(o, rpm.Options{
 		GenerationOptions: hub.GenerationOptions{Hold: time.Duration(c.Hold)},
 		Pass:              c.Metalink == MetalinkPass,
 	})
 }
 
-func newApk(o hub.Options, _ *ledger.Ledger, _ *HubOptions) (hub.Hub, error) { return apk.New(o) }
+func newApk(o hub.Options, _ *HubOptions) (hub.Hub, error) { return apk.New(o) }
 
-func newPacman(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+func newPacman(o hub.Options, c *HubOptions) (hub.Hub, error) {
 	return pacman.New(o, pacman.Options{Hold: time.Duration(c.Hold)})
 }
 
-func newFlatpak(o hub.Options, _ *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
+func newFlatpak(o hub.Options, c *HubOptions) (hub.Hub, error) {
 	return flatpak.New(o, hub.GenerationOptions{Hold: time.Duration(c.Hold)}), nil
 }

@@ -115,7 +115,7 @@ func TestDated(t *testing.T) {
 	mirror, err := url.Parse("http://example.org")
 	require.NoError(t, err)
 	for name, m := range hubs {
-		h, err := m.new(hub.Options{Name: "h", Mirrors: []*url.URL{mirror}}, l, &HubOptions{})
+		h, err := m.new(hub.Options{Name: "h", Mirrors: []*url.URL{mirror}, Ledger: l}, &HubOptions{})
 		require.NoError(t, err, name)
 		_, tells := h.(hub.Dater)
 		assert.Equal(t, tells, slices.Contains(dated, name), name)

@@ -25,7 +25,6 @@ import (
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/ledger"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -283,8 +282,8 @@ func (m moody) Rewrite(next exchange.Source) exchange.Source {
 
 // TestRollback: what runs where, and what falls back (A010 - A012).
 func TestRollback(t *testing.T) {
-	hubs["moody"] = module{new: func(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
-		plain, err := newFiles(o, l, c)
+	hubs["moody"] = module{new: func(o hub.Options, c *HubOptions) (hub.Hub, error) {
+		plain, err := newFiles(o, c)
 		return moody{plain}, err
 	}}
 	t.Cleanup(func() { delete(hubs, "moody") })
@@ -337,8 +336,8 @@ func TestRollback(t *testing.T) {
 
 // TestModulePanics: A009. One request fails, with a line that says whose it was.
 func TestModulePanics(t *testing.T) {
-	hubs["moody"] = module{new: func(o hub.Options, l *ledger.Ledger, c *HubOptions) (hub.Hub, error) {
-		plain, err := newFiles(o, l, c)
+	hubs["moody"] = module{new: func(o hub.Options, c *HubOptions) (hub.Hub, error) {
+		plain, err := newFiles(o, c)
 		return moody{plain}, err
 	}}
 	t.Cleanup(func() { delete(hubs, "moody") })

@@ -67,7 +67,7 @@ func (h *Hub) parser() (hub.Hub, error) {
 	for alias, base := range h.Options.Files {
 		options.Files[alias] = base.URL
 	}
-	module, err := hubs[h.Module()].new(options, nil, &h.Options)
+	module, err := hubs[h.Module()].new(options, &h.Options)
 	if err != nil {
 		return nil, fmt.Errorf("hub %s: %w", h.Name, err)
 	}

@@ -82,12 +82,12 @@ func (s *Server) mount(cfg *Config, c *Hub, old *mounted) (_ *mounted, err error
 		m.learned = s.memories.learned(c.Name, m.admits)
 		options.Learned = m.learned
 	}
-	if m.module, err = hubs[c.Module()].new(options, s.ledger, &c.Options); err != nil {
+	if m.module, err = hubs[c.Module()].new(options, &c.Options); err != nil {
 		return m, err
 	}
 	m.hub = m.module
 	if c.Rollout == RolloutDual {
-		plain, err := newFiles(options, s.ledger, &c.Options)
+		plain, err := newFiles(options, &c.Options)
 		if err != nil {
 			return m, err
 		}
