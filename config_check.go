@@ -47,6 +47,7 @@ func (d *decoder) check(c *Config) {
 	d.limits(&c.Limits)
 	d.admin(c)
 	d.statusFile(&c.StatusFile)
+	d.apart(c)
 	d.traces(&c.Traces)
 	if dsn := c.Sentry.DSN; dsn.IsSet() {
 		u, err := url.Parse(dsn.Value())

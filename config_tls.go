@@ -30,7 +30,7 @@ type ACME struct {
 	Hosts []string `yaml:"hosts,single"`
 
 	Email     string `yaml:"email"`     // that the authority may write to
-	Cache     string `yaml:"cache"`     // directory of keys and certificates. Default ./acme
+	Cache     string `yaml:"cache"`     // directory of keys and certificates, not served by storage.local. Default ./acme
 	Directory URL    `yaml:"directory"` // the authority's. Default Let's Encrypt's
 }
 
