@@ -47,7 +47,9 @@ func TestArray(t *testing.T) {
 		"beyond":            "abc\x09",
 		"offsets in halves": strings.Repeat("x", 301) + "\x2a\x01",
 	} {
+		got = nil
 		assert.ErrorIs(t, Array([]byte(b), 1, each), ErrForm, name)
+		assert.NotContains(t, strings.Join(got, ""), "\x01", "%s: no offset is an element", name)
 	}
 }
 

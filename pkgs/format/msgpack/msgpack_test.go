@@ -65,11 +65,14 @@ func TestWalkRefuses(t *testing.T) {
 		_, err := walk(strings.NewReader(document[:cut]))
 		assert.ErrorIs(t, err, io.ErrUnexpectedEOF, "cut at %d", cut)
 	}
+	_, err := walk(strings.NewReader("\x81\xa1f\xcb\x00")) // in what is passed over
+	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	for name, text := range map[string]string{
 		"no value":         "\xc1",
 		"a number as key":  "\x81\x01\x01",
 		"bytes as key":     "\x81\xc4\x01a\x01",
-		"a long string":    "\x81\xa1a\xdb\xff\xff\xff\xff",
+		"a long string":    "\x81\xa1a\xdb\x00\x10\x00\x01" + strings.Repeat("x", maxText+1),
+		"a promise":        "\x81\xa1a\xdb\xff\xff\xff\xff",
 		"a long key":       "\x81\xdb\x00\x10\x00\x01" + strings.Repeat("k", maxText+1),
 		"long bytes":       "\x81\xa1a\xc6\xff\xff\xff\xff",
 		"too deep":         strings.Repeat("\x91", maxDepth+1) + "\xc0",

@@ -77,7 +77,7 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func TestReaderBounds(t *testing.T) {
-	for _, begin := range []string{"<a>", "<a", "<a><!--", `<a b="`} {
+	for _, begin := range []string{"<a>", "<a", "<a><!--", `<a b="`, "<a>" + strings.Repeat("<b/>", 10)} {
 		e := &endless{}
 		_, err := texts(io.MultiReader(strings.NewReader(begin), e), "a")
 		assert.ErrorContains(t, err, ErrToken.Error(), begin)

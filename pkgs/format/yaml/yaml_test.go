@@ -54,6 +54,7 @@ func TestCopy(t *testing.T) {
 		{"flow", "a:\n  k: {c: 1}\n  l:\n    b: [ \"p\" ] \n    b: [p, q]\n    b: []\n",
 			"a:\n  k: {c: 1}\n  l:\n    b: [ \"P\" ] \n    b: [p, q]\n    b: []\n",
 			[]string{"end of one", "b p", "end of b", "end of b", "end of b", "end of one", "end of a"}},
+		{"flow of several lines", "a:\n  k: {b: 1,\n    c: 2}\n  l: text\n    c: 3\n", "a:\n  k: {b: 1,\n    c: 2}\n  l: text\n    c: 3\n", []string{"end of one", "end of a"}},
 		{"nothing in it", "a:\nz:\na: {}\na: null\na: no", "a:\nz:\na: {}\na: null\na: no", []string{"end of a", "end of a", "end of a"}},
 		{"text of several lines", "t: |\n  a:\n    one:\n      c: 1\na:\n  one:\n    t: >-\n      c: 2\n    u: plain\n      c: 3\n    c: 4\n",
 			"t: |\n  a:\n    one:\n      c: 1\na:\n  one:\n    t: >-\n      c: 2\n    u: plain\n      c: 3\n    c: 4\n",
