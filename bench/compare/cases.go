@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"time"
@@ -270,10 +271,18 @@ func (b *bench) hits() error {
 		return err
 	}
 	b.logging = true
+	defer func() { b.logging = false }()
 	servers, err := b.servers("", mirrors, mirrors...)
-	b.logging = false
 	if err != nil {
 		return err
+	}
+	if b.proxy != "" {
+		alone, err := b.startProxy(fmt.Sprintf("storage: {local: {path: '%s', memory: 0}}\n", filepath.Join(b.dir, "alone")), mirrors...)
+		if err != nil {
+			return err
+		}
+		alone.name = "net/http alone"
+		servers = append(servers, alone)
 	}
 	for _, size := range []int{1 << 10, 16 << 10, 256 << 10} {
 		rates, cpus, slowest := make([][]float64, len(servers)), make([][]float64, len(servers)), make([][]time.Duration, len(servers))
@@ -294,7 +303,7 @@ func (b *bench) hits() error {
 		}
 		for i, p := range servers {
 			rate := quantile(rates[i], 0.5)
-			fmt.Printf("   %3d KiB  %-12s %7.0f req/s  %.2f of nginx  p99 %s  cpu %.1f µs/req (least %.1f)  peak %.0f MiB\n", size>>10, p.name, rate,
+			fmt.Printf("   %3d KiB  %-14s %7.0f req/s  %.2f of nginx  p99 %s  cpu %.1f µs/req (least %.1f)  peak %.0f MiB\n", size>>10, p.name, rate,
 				rate/quantile(rates[0], 0.5), ms(quantile(slowest[i], 0.5)), quantile(cpus[i], 0.5), quantile(cpus[i], 0), p.peak())
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // large is j: hits of large objects, and of random parts of one.
 func (b *bench) large() error {
-	fmt.Println("j. hits of 100 MiB and 1 GiB by one client; random 64 KiB of 1 GiB by 16")
+	fmt.Println("j. hits of 100 MiB and 1 GiB by one client, that compares or throws away; random 64 KiB of 1 GiB by 16")
 	mirrors, err := b.stubs(nil)
 	if err != nil {
 		return err
@@ -19,12 +19,17 @@ func (b *bench) large() error {
 	if err != nil {
 		return err
 	}
-	for _, size := range []int64{100 * mib, 1024 * mib} {
-		path := fmt.Sprintf("/j/%d-1", size)
-		if err := b.compareHits(fmt.Sprintf("%4d MiB", size/mib), servers, path, size, func(p *process) error {
+	for _, whole := range []struct {
+		size  int64
+		blind bool
+		name  string
+	}{{100 * mib, false, "100 MiB"}, {1024 * mib, false, "1 GiB"}, {1024 * mib, true, "1 GiB, blind"}} {
+		path := fmt.Sprintf("/j/%d-1", whole.size)
+		if err := b.compareHits(whole.name, servers, path, whole.size, func(p *process) error {
 			c := newClient(b.pattern)
+			c.blind = whole.blind
 			defer c.close()
-			for range 1024 * mib / size {
+			for range 1024 * mib / whole.size {
 				if g := c.get(p.url() + path); g.err != nil {
 					return g.err
 				}

@@ -28,6 +28,7 @@ type client struct {
 	conn    net.Conn
 	br      *bufio.Reader
 	buf     []byte
+	blind   bool // what comes is thrown away, not compared
 }
 
 func newClient(p object.Pattern) *client { return &client{pattern: p, buf: make([]byte, 256<<10)} }
@@ -89,7 +90,7 @@ func (c *client) fetch(address string, off, n int64, g *got) error {
 		if n > 0 && g.first.IsZero() {
 			g.first = time.Now()
 		}
-		if !want.Equal(c.buf[:n], off) {
+		if !c.blind && !want.Equal(c.buf[:n], off) {
 			return fmt.Errorf("wrong content in the %d bytes at %d", n, off)
 		}
 		off += int64(n)
