@@ -187,6 +187,7 @@ func (h *Hub) renewed(ctx context.Context, next exchange.Source, req *exchange.R
 			continue
 		}
 		ask.Policy.TTL = min(renewTTL, ask.Policy.TTL)
+		f, ok = exchange.Fact{}, false // what an index said that could not be read to its end
 		resp, err := hub.Consult(ctx, next, ask, func(r io.Reader, _ *url.URL) error {
 			return readIndex(r, dir, func(p string, said exchange.Fact) {
 				if p == req.Key.Path {

@@ -146,6 +146,41 @@ func TestReadDCF(t *testing.T) {
 	assert.Error(t, err)
 }
 
+// What an index says now is of one that can be read, in whichever form.
+func TestRenewed(t *testing.T) {
+	const was, is = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
+	const dir, row = "/bin/windows/contrib/4.2/", "Package: a\nVersion: 1\nMD5sum: "
+	for _, test := range []struct {
+		name string
+		has  map[string]string
+		want exchange.Digest
+	}{
+		{"the first form", map[string]string{"PACKAGES.rds": row + is, "PACKAGES.gz": row + was}, "md5:" + is},
+		{"another form", map[string]string{"PACKAGES": row + is}, "md5:" + is},
+		{"broken", map[string]string{"PACKAGES.rds": row + was + "\n\n<html>", "PACKAGES.gz": row + is}, "md5:" + is},
+		{"broken, and gone from the other", map[string]string{"PACKAGES.rds": row + was + "\n\n<html>", "PACKAGES.gz": "Package: b\nVersion: 1\n"}, ""},
+		{"no index", nil, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHub(Options{})
+			req, err := parse(t, h, dir+"a_1.zip", nil)
+			require.NoError(t, err)
+			next := exchange.SourceFunc(func(_ context.Context, req *exchange.Request) (*exchange.Response, error) {
+				assert.Equal(t, renewTTL, req.Policy.TTL)
+				text, ok := test.has[strings.TrimPrefix(req.Target, dir)]
+				status := http.StatusOK
+				if !ok {
+					status = http.StatusNotFound
+				}
+				return &exchange.Response{Entry: &exchange.Entry{Key: req.Key, Status: status}, Body: io.NopCloser(strings.NewReader(text))}, nil
+			})
+			f, ok := h.renewed(t.Context(), next, req, dir)
+			assert.Equal(t, test.want, f.Digest)
+			assert.Equal(t, test.want != "", ok)
+		})
+	}
+}
+
 // What a source package became when there was a newer one is found in the archive.
 func TestGate(t *testing.T) {
 	var asked []string
