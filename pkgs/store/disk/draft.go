@@ -32,6 +32,7 @@ type draft struct {
 	file  *os.File
 	room  atomic.Int64 // reserved for content
 	end   atomic.Int64 // of the furthest write
+	later atomic.Int64 // bytes to allocate; 0: none, or it is done. The first write, which a client waits for, goes before
 
 	mu        sync.Mutex
 	name      string      // guarded by mu; temporary, or where it was published
@@ -64,18 +65,15 @@ func (s *Store) Draft(ctx context.Context, size int64) (store.Draft, error) {
 // fileDraft is a draft for which room and metaRoom are reserved.
 func (s *Store) fileDraft(size, room int64) (*draft, error) {
 	name, file, err := s.createTemp()
-	if err == nil && size >= preallocAt {
-		if err = allocate(file, size); err != nil {
-			file.Close()
-			s.discard(name)
-		}
-	}
 	if err != nil {
 		return nil, err
 	}
 	s.clear()
 	d := &draft{store: s, file: file, name: name}
 	d.room.Store(room)
+	if size >= preallocAt {
+		d.later.Store(size)
+	}
 	return d, nil
 }
 
@@ -130,6 +128,13 @@ func (d *draft) WriteAt(p []byte, off int64) (int, error) {
 	end := off + int64(len(p))
 	if err := d.grow(end); err != nil {
 		return 0, err
+	}
+	if d.later.Load() > 0 && d.end.Load() > 0 {
+		if size := d.later.Swap(0); size > 0 {
+			if err := allocate(d.file, size); err != nil {
+				return 0, d.fail(err)
+			}
+		}
 	}
 	n := 0
 	for n < len(p) {
