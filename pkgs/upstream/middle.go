@@ -21,8 +21,7 @@ import (
 
 // begins reports whether content may be begun where the client begins.
 func (g *Group) begins(req *exchange.Request) bool {
-	return g.options.Race.Switch && req.Wire == nil && req.Post == nil && !req.Head &&
-		req.Validate == nil && req.Resume == nil && len(req.Doubt) == 0
+	return g.options.Race.Switch && req.Wire == nil && req.Post == nil && !req.Head && req.Validate == nil && len(req.Doubt) == 0
 }
 
 // ask asks the mirror, and says when it did so last.

@@ -168,6 +168,32 @@ func TestBeginInTheMiddle(t *testing.T) {
 			assert.EqualValues(t, 1, g.Stats().Asked)
 		})
 	})
+	t.Run("what does ranges does them, whatever it says", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := bubble(t, Options{Race: Race{Switch: true}}, func(w http.ResponseWriter, r *http.Request) {
+				w.Header()["Accept-Ranges"] = []string{"none"}
+				partial("bytes 2097157-3145727/3145728", size-from)(w, r)
+			})
+			req := request("/a")
+			req.From = from
+			res, err := g.Get(t.Context(), req)
+			require.NoError(t, err)
+			defer res.Body.Close()
+			assert.EqualValues(t, from, res.From)
+			assert.NotNil(t, res.Ranges)
+		})
+	})
+	t.Run("what was asked twice is late once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := bubble(t, Options{Race: Race{Switch: true}}, late(100*time.Millisecond, (&ranged{content: content}).ServeHTTP))
+			req := request("/a")
+			req.From = from
+			res, err := g.Get(t.Context(), req)
+			require.NoError(t, err)
+			res.Body.Close()
+			assert.Equal(t, 100*time.Millisecond, g.Records()[0].First)
+		})
+	})
 	t.Run("the next mirror, where the first is down", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := bubble(t, Options{Race: Race{Switch: true, Width: 1}}, abort, whatever.ServeHTTP)
@@ -180,6 +206,14 @@ func TestBeginInTheMiddle(t *testing.T) {
 			assert.Equal(t, "http://m1", res.Entry.Mirror)
 		})
 	})
+}
+
+// mute does not say that it does ranges.
+type mute struct{ http.ResponseWriter }
+
+func (w mute) WriteHeader(status int) {
+	w.Header().Del("Accept-Ranges")
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // A course is the order in which content has come.
@@ -241,7 +275,7 @@ func TestCopyBegun(t *testing.T) {
 					if m.pacer == nil {
 						m.ranged, m.pacer = ranged{content: content, header: tagged(`"a"`)}, &pacer{rate: rate}
 					}
-					handlers = append(handlers, m.ServeHTTP)
+					handlers = append(handlers, func(w http.ResponseWriter, r *http.Request) { m.ServeHTTP(mute{w}, r) })
 				}
 				stripe := Stripe{MinSize: -1}
 				if test.stripe > 0 {
@@ -270,6 +304,7 @@ func TestCopyBegun(t *testing.T) {
 				if test.asked > 0 {
 					assert.Equal(t, test.asked, g.Stats().Asked)
 				}
+				assert.Equal(t, test.stripe > 0, g.Stats().Stripes == 1)
 				var sum int64
 				for _, s := range res.Ranges.(exchange.Blend).Shares() {
 					sum += s.Bytes
@@ -393,6 +428,25 @@ func TestCopyBegunFails(t *testing.T) {
 			w := newSink(size)
 			require.Error(t, res.Ranges.CopyParts(t.Context(), w, w.note, w.wanted))
 			assert.Less(t, w.arrived, int64(size-from))
+		})
+	})
+	t.Run("nobody has the end, and the beginning stalls", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			m := newPaced(content, `"a"`, 4*mega)
+			m.dies = mega
+			res := begin(t, t.Context(), func(w http.ResponseWriter, r *http.Request) {
+				switch r.Header.Get("Range") {
+				case "bytes=5242880-":
+					m.ServeHTTP(w, r)
+				case "bytes=0-5242879":
+					stalls(w, r, nil)
+				default:
+					abort(w, r)
+				}
+			})
+			w := &course{sink: newSink(size), begun: time.Now(), first: map[int64]time.Duration{}}
+			require.Error(t, res.Ranges.CopyParts(t.Context(), w, w.note, w.wanted))
+			assert.Less(t, time.Since(w.begun), 5*time.Second)
 		})
 	})
 	t.Run("who asked has gone", func(t *testing.T) {

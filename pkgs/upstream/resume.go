@@ -67,7 +67,7 @@ func (r *race) newRelay(ctx context.Context, l *leg) *relay {
 	}
 	ranges := l.from > 0 || strings.EqualFold(strings.TrimSpace(l.entry.Header.Get("Accept-Ranges")), "bytes")
 	y := r.group.newRelay(ctx, r.req, *rest, r.all, ranges, l)
-	y.ahead, y.reached = l.from, l.from
+	y.ahead = l.from
 	if l.ranged {
 		y.unfit = append(y.unfit, l.mirror)
 	}
