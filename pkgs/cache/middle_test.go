@@ -24,6 +24,7 @@ import (
 type begunSource struct {
 	content []byte
 	lanes   bool // several mirrors bring it
+	slow    bool // sections take a minute
 	cut     int  // after so many bytes of an answer it ends early; 0: it does not
 
 	mu       sync.Mutex
@@ -96,7 +97,19 @@ func (b *begunBody) Section(_ context.Context, off, n int64) (io.ReadCloser, err
 	b.source.mu.Lock()
 	defer b.source.mu.Unlock()
 	b.source.sections += int(n)
-	return io.NopCloser(bytes.NewReader(b.source.content[off : off+n])), nil
+	r := io.Reader(bytes.NewReader(b.source.content[off : off+n]))
+	if b.source.slow {
+		r = &tardy{r}
+	}
+	return io.NopCloser(r), nil
+}
+
+// tardy comes after a minute.
+type tardy struct{ io.Reader }
+
+func (r *tardy) Read(p []byte) (int, error) {
+	time.Sleep(time.Minute)
+	return r.Reader.Read(p)
 }
 
 func (b *begunBody) CopyParts(ctx context.Context, w io.WriterAt, arrived func(off, n int64), wanted func() int64) error {
@@ -296,6 +309,28 @@ func TestBeginInTheMiddle(t *testing.T) {
 			assert.False(t, b.isStored(t, request("/a")))
 		}
 	})
+	begins(t, "a full disk, and a slow range beside the whole", func(t *testing.T, _ *bench, s *begunSource) {
+		b := start(t, &broken{Store: new(mem.Store), draft: store.ErrFull})
+		defer b.close()
+		b.set(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
+			time.Sleep(100 * time.Millisecond) // until both wait
+			return s.reply(ctx, req)
+		})
+		s.slow = true
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			got, _ := b.part(t, far(), from, 1000)
+			assert.Equal(t, s.content[from:from+1000], got)
+		})
+		resp, err := b.src.Get(t.Context(), request("/a"))
+		require.NoError(t, err)
+		begun := time.Now()
+		_, err = io.ReadFull(resp.Body, make([]byte, mib))
+		require.NoError(t, err)
+		assert.Less(t, time.Since(begun), 2*time.Second, "it is not held up")
+		resp.Body.Close()
+		wg.Wait()
+	})
 	begins(t, "an answer that begins at the beginning", func(t *testing.T, b *bench, s *begunSource) {
 		b.set(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 			ask := *req
@@ -383,16 +418,20 @@ func TestWhereAFlightBegins(t *testing.T) {
 		assert.Zero(t, b.last().From)
 		assert.NotNil(t, b.last().Resume)
 	})
-	begins(t, "a mirror that has sent wrong content", func(t *testing.T, b *bench, s *begunSource) {
-		good := s.content
-		s.content = bytes.Clone(good)
-		s.content[5] ^= 1
-		req := ranging("/a", "bytes=5242880-")
-		req.Digest = digestOf(good)
-		b.broken(t, req)
-		synctest.Wait()
-		assert.NotEmpty(t, b.last().Avoid)
-		assert.Zero(t, b.last().From)
+	t.Run("a disk that was full", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			disk := &broken{Store: new(mem.Store), after: 100 * mib, draft: store.ErrFull}
+			b := start(t, disk)
+			defer b.close()
+			b.set((&begunSource{content: eight()}).reply)
+			b.get(t, request("/a"))
+			disk.draft = nil
+			b.get(t, ranging("/b", "bytes=1048576-1048577"))
+			assert.Zero(t, b.last().From, "it is full still, for all that is known")
+			synctest.Wait()
+			b.get(t, ranging("/c", "bytes=1048576-1048577"))
+			assert.EqualValues(t, mib, b.last().From)
+		})
 	})
 }
 

@@ -42,7 +42,7 @@ func (f *flight) run(ctx context.Context, next exchange.Source, req *exchange.Re
 		}
 		if f.had != nil {
 			ask.Resume = f.had.part
-		} else if old == nil && len(ask.Avoid) == 0 && len(ask.Doubt) == 0 && f.cache.disk.well() {
+		} else if old == nil && f.cache.disk.well() {
 			ask.From = begins(ask)
 		}
 		resp, err := next.Get(ctx, ask)

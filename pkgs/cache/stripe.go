@@ -215,7 +215,7 @@ func (r *reader) section(w io.Writer, n int64) (written int64, ok bool, err erro
 	f.mu.Lock()
 	ahead := f.end == nil && f.ahead(r.off) >= farAhead
 	if ahead {
-		r.at = r.off // which does not hold up a window
+		r.at = r.off // a window waits there, and no sooner
 	}
 	f.mu.Unlock()
 	if !ahead || f.ranges == nil || f.entry.Size < 0 {
@@ -236,7 +236,7 @@ func (r *reader) section(w io.Writer, n int64) (written int64, ok bool, err erro
 	defer copyBuffers.Put(buf)
 	for written < n {
 		f.mu.Lock()
-		there := f.readable(r.off) > 0 && !f.passing // a window has been there, and does not stay
+		there := f.readable(r.off) > 0
 		f.mu.Unlock()
 		if there {
 			return written, true, nil

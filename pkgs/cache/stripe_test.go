@@ -115,6 +115,21 @@ func TestStripe(t *testing.T) {
 		assert.Error(t, err)
 		assert.LessOrEqual(t, len(got), 1<<20-64<<10)
 	})
+	scene(t, "the last block waits for its proof, of who begins there too", func(t *testing.T, b *bench) {
+		b.set((&striped{content: content}).reply)
+		req := request("/a")
+		req.Digest = digestOf(content)
+		_, took := b.part(t, req, 1<<20-1000, 1000)
+		assert.GreaterOrEqual(t, took, 11*time.Second)
+	})
+	scene(t, "a reader far ahead waits for its part", func(t *testing.T, b *bench) {
+		s := &striped{content: random(4 << 20)}
+		b.set(s.reply)
+		got, took := b.part(t, request("/a"), 30*part, 1000)
+		assert.Equal(t, s.content[30*part:30*part+1000], got)
+		assert.LessOrEqual(t, took, 2*time.Second)
+		assert.Zero(t, s.sections.Load())
+	})
 	scene(t, "an error of upstream fails the transfer", func(t *testing.T, b *bench) {
 		b.set((&striped{content: content, fail: io.ErrUnexpectedEOF}).reply)
 		resp, err := b.src.Get(t.Context(), request("/a"))
