@@ -70,3 +70,31 @@ echo "$*" >>"$DIR/done"
 		})
 	}
 }
+
+// A purge leaves nothing but the user, also below another root.
+func TestDebianPurge(t *testing.T) {
+	root := t.TempDir()
+	var links []string
+	for _, link := range []string{"multi-user.target.wants/cache-proxy.service", "sockets.target.wants/cache-proxy.socket"} {
+		link = filepath.Join(root, "etc/systemd/system", link)
+		require.NoError(t, os.MkdirAll(filepath.Dir(link), 0o755))
+		require.NoError(t, os.Symlink("/usr/lib/systemd/system/"+filepath.Base(link), link))
+		links = append(links, link)
+	}
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "var/lib/cache-proxy/data"), 0o755))
+	run := func(what string) {
+		t.Helper()
+		cmd := exec.Command("sh", "package/deb-postrm", what)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "DPKG_ROOT=" + root}
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	run("remove")
+	assert.DirExists(t, filepath.Join(root, "var/lib/cache-proxy/data"))
+	run("purge")
+	assert.NoDirExists(t, filepath.Join(root, "var/lib/cache-proxy"))
+	for _, link := range links {
+		_, err := os.Lstat(link)
+		assert.ErrorIs(t, err, os.ErrNotExist)
+	}
+}
