@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,4 +100,20 @@ func Consult(ctx context.Context, source exchange.Source, req *exchange.Request,
 		}
 	}
 	return resp, nil
+}
+
+// Skim is [Consult] of a JSON index for the elements of some of its members, which the
+// functions hear as those of [SiftJSON] do; what they return is written nowhere.
+func Skim(ctx context.Context, source exchange.Source, req *exchange.Request, hear map[string]func(name string, text []byte) []byte) error {
+	_, err := Consult(ctx, source, req, func(r io.Reader, _ *url.URL) error { return SiftJSON(io.Discard, r, hear) })
+	return err
+}
+
+// JSONRefusal is a [Refuser]'s answer that is v as JSON, of texts and numbers.
+func JSONRefusal(contentType string, v any) (string, []byte) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // there is nothing in it that could fail
+	}
+	return contentType, append(body, '\n')
 }

@@ -89,6 +89,27 @@ func TestConsult(t *testing.T) {
 	assert.Equal(t, down, err)
 }
 
+func TestSkim(t *testing.T) {
+	var heard []string
+	hear := map[string]func(string, []byte) []byte{"a": func(name string, text []byte) []byte {
+		heard = append(heard, name+string(text))
+		return nil
+	}}
+	x := &index{text: `{"a":{"x":1,"y":[2]},"b":{}}`, status: 200}
+	require.NoError(t, hub.Skim(t.Context(), x, &exchange.Request{}, hear))
+	assert.Equal(t, []string{"x1", "y[2]"}, heard)
+	assert.Zero(t, x.unclose)
+	require.NoError(t, hub.Skim(t.Context(), &index{text: "none", status: 404}, &exchange.Request{}, hear), "there is nothing to hear")
+	assert.Error(t, hub.Skim(t.Context(), &index{text: "<html>", status: 200}, &exchange.Request{}, hear))
+	assert.Len(t, heard, 2)
+}
+
+func TestJSONRefusal(t *testing.T) {
+	contentType, body := hub.JSONRefusal("a/b", map[string]string{"x": `no "y"`})
+	assert.Equal(t, "a/b", contentType)
+	assert.Equal(t, `{"x":"no \"y\""}`+"\n", string(body))
+}
+
 func TestJudged(t *testing.T) {
 	part := &exchange.Part{}
 	var asked []*exchange.Request

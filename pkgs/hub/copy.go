@@ -25,9 +25,13 @@ type Index struct {
 	// by c. It may run several times, also at once.
 	Copy func(dst io.Writer, src io.Reader, c *Copy) error
 
-	// Then edits what Copy has written before a client gets it; nil: nothing does.
-	Then Edit
+	// Sift makes of the copy what the request's Sieve shows; nil: that shows all.
+	Sift Sift
 }
+
+// A Sift is an [Edit] that may ask for more; what it makes may be for others too, so that
+// ctx does not end with the client's request.
+type Sift = func(ctx context.Context, dst io.Writer, src io.Reader) error
 
 // A Copy is what a Copy of an [Index] has to do with one: it is for one goroutine.
 type Copy struct {
@@ -90,14 +94,19 @@ func (c *Copy) Lead(link string) (to string, ok bool) {
 
 // Copied answers req with next's index as ix copies it ([Options.Edited]), and has
 // the ledger learn from it: in the same pass where the index is copied for this
-// client, behind it where a copy was kept.
+// client, behind it where a copy was kept. If req has a Sieve, the client gets what
+// that shows.
 func (o *Options) Copied(ctx context.Context, next exchange.Source, req *exchange.Request, ix Index) (*exchange.Response, error) {
 	c := &copying{Index: ix, ledger: o.Ledger, next: next, req: req}
-	edit := c.edit
-	if ix.Then != nil {
-		edit = func(dst io.Writer, src io.Reader) error { return Piped(dst, src, c.edit, ix.Then) }
+	rules, edit := ix.Rules+" "+ix.Base, c.edit
+	if req.Sieve != nil && ix.Sift != nil {
+		rules += "\n" + req.Sieve.Rules
+		lasting := context.WithoutCancel(ctx)
+		edit = func(dst io.Writer, src io.Reader) error {
+			return Piped(dst, src, c.edit, func(dst io.Writer, src io.Reader) error { return ix.Sift(lasting, dst, src) })
+		}
 	}
-	resp, err := o.Edited(ctx, exchange.SourceFunc(c.get), req, ix.Rules+" "+ix.Base, edit)
+	resp, err := o.Edited(ctx, exchange.SourceFunc(c.get), req, rules, edit)
 	if err == nil {
 		c.learn()
 	}

@@ -146,10 +146,31 @@ func TestCopied(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, led, text)
 	})
-	t.Run("then", func(t *testing.T) {
-		text, err := run(t, newPaths(t, openLedger(t)), &shelf{text: page}, hub.Index{Prefix: "/", Then: upper})
-		require.NoError(t, err)
-		assert.Equal(t, strings.ToUpper(led), text)
+	t.Run("sifted", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		sift := func(ctx context.Context, dst io.Writer, src io.Reader) error {
+			cancel() // the client leaves
+			return errors.Join(ctx.Err(), upper(dst, src))
+		}
+		tags := map[string]bool{}
+		for _, sieve := range []*exchange.Sieve{nil, {Rules: "1"}, {Rules: "2"}} {
+			p, req := newPaths(t, openLedger(t)), *ask
+			req.Sieve = sieve
+			resp, err := p.Copied(ctx, &shelf{text: page}, &req, hub.Index{Prefix: "/", Base: ask.Client.Base, Links: p.Links(), Copy: p.links, Sift: sift})
+			require.NoError(t, err)
+			text, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			if sieve == nil {
+				assert.Equal(t, led, string(text))
+			} else {
+				assert.Equal(t, strings.ToUpper(led), string(text))
+			}
+			assert.NotEmpty(t, known(p), "what is not shown is learned too")
+			tags[resp.Entry.Header.Get("Etag")] = true
+		}
+		assert.Len(t, tags, 3, "a sieve is a rule")
 	})
 	t.Run("rules and base make the tag", func(t *testing.T) {
 		tag := func(rules, base string) string {

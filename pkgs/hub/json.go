@@ -17,7 +17,7 @@ const maxDepth = 1000
 // quotes, and returns what is written in its place, the argument itself to leave
 // it. The argument is valid until it returns. The function of a path that ends in
 // "/" is called with nil at the end of each object or array there, and what it
-// returns is not written.
+// returns is not written; "/" alone is the end of the text's own.
 type JSONRules map[string]func(value []byte) ([]byte, error)
 
 // CopyJSON copies one JSON text from src to dst, with values changed by the
@@ -32,8 +32,10 @@ func CopyJSON(dst io.Writer, src io.Reader, rules JSONRules) error {
 	c := &jsonCopier{window: newWindow(dst, src)}
 	for path, f := range rules {
 		node, isEnd := &c.root, strings.HasSuffix(path, "/")
-		for name := range strings.SplitSeq(strings.TrimSuffix(path, "/"), "/") {
-			node = node.child(name)
+		if path != "/" {
+			for name := range strings.SplitSeq(strings.TrimSuffix(path, "/"), "/") {
+				node = node.child(name)
+			}
 		}
 		if isEnd {
 			node.end = f

@@ -88,6 +88,12 @@ func TestJSONRules(t *testing.T) {
 	assert.Equal(t, []string{"x", ""}, ends)
 	assert.ErrorIs(t, hub.CopyJSON(io.Discard, strings.NewReader(`{"a":[{"s":"end"}]}`), rules), enough)
 
+	closed := 0
+	rules = hub.JSONRules{"/": hub.JSONEnd(func() error { closed++; return nil }), "a": hub.JSONInto(&s)}
+	require.NoError(t, hub.CopyJSON(io.Discard, strings.NewReader(`{"a":"x","b":{"c":[]}}`), rules))
+	assert.Equal(t, 1, closed, "the end of the text, and of nothing in it")
+	assert.Equal(t, "x", s)
+
 	kept := make([]byte, 0, 8)
 	into := hub.JSONBytesInto(&kept)
 	for value, want := range map[string]string{`"\u0078y"`: "xy", `"z"`: "z", `17`: ""} {

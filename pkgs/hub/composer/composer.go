@@ -20,7 +20,6 @@ package composer
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -171,6 +170,5 @@ func (h *Hub) Refusal(status int, message string) (contentType string, body []by
 	if status != http.StatusNotFound {
 		answer["warning"] = message
 	}
-	body, _ = json.Marshal(answer) // of strings there is no error
-	return "application/json", append(body, '\n')
+	return hub.JSONRefusal("application/json", answer)
 }

@@ -26,9 +26,8 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		if len(h.hub.Files) > 0 || h.hub.Learned != nil {
 			ix.Prefix = "/" // its tarballs may be below /_f/
 		}
-		if req.Sieve != nil && k == packument {
-			ix.Rules += "\n" + req.Sieve.Rules
-			ix.Then = h.sieve(ctx, next, req)
+		if k == packument {
+			ix.Sift = h.sift(next, req)
 		}
 		resp, err := h.hub.Copied(ctx, next, req, ix)
 		return hub.Vary(resp, "Accept"), err

@@ -14,7 +14,6 @@
 package npm
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -241,6 +240,5 @@ func (h *Hub) Post(r *http.Request, body []byte) (*exchange.Request, error) {
 
 // Refusal is what npm shows behind the status.
 func (h *Hub) Refusal(_ int, message string) (contentType string, body []byte) {
-	body, _ = json.Marshal(map[string]string{"error": message}) // of strings there is no error
-	return "application/json", append(body, '\n')
+	return hub.JSONRefusal("application/json", map[string]string{"error": message})
 }

@@ -3,7 +3,6 @@ package npm
 import (
 	"context"
 	"io"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -42,8 +41,7 @@ func (h *Hub) survey(ctx context.Context, next exchange.Source, req *exchange.Re
 		ask.Key.Variant, ask.Header, ask.Target = req.Key.Variant, req.Header, req.Target
 	}
 	s := &survey{times: map[string]time.Time{}, tags: map[string]string{}}
-	_, err := hub.Consult(ctx, next, ask, func(r io.Reader, _ *url.URL) error { return hub.SiftJSON(io.Discard, r, s.rules()) })
-	if err != nil {
+	if err := hub.Skim(ctx, next, ask, s.rules()); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -72,12 +70,11 @@ func (s *survey) rules() map[string]func(string, []byte) []byte {
 	}
 }
 
-// sieve is the edit that shows of a packument what req's sieve does. The tag latest
+// sift shows of a packument what req's sieve does. The tag latest
 // of a version that is not shown is that of the highest one which is, and is no
 // prerelease; other such tags are not there.
-func (h *Hub) sieve(ctx context.Context, next exchange.Source, req *exchange.Request) hub.Edit {
-	ctx = context.WithoutCancel(ctx) // what is made may be for others too
-	return func(dst io.Writer, src io.Reader) error {
+func (h *Hub) sift(next exchange.Source, req *exchange.Request) hub.Sift {
+	return func(ctx context.Context, dst io.Writer, src io.Reader) error {
 		s, err := h.survey(ctx, next, req, req.Sieve.Dates)
 		if err != nil {
 			return err

@@ -14,8 +14,8 @@
 package pub
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -34,6 +34,7 @@ type Hub struct {
 
 var (
 	_ hub.Hub     = (*Hub)(nil)
+	_ hub.Merger  = (*Hub)(nil)
 	_ hub.Refuser = (*Hub)(nil)
 )
 
@@ -90,8 +91,9 @@ func (h *Hub) Parse(r *http.Request) (*exchange.Request, error) {
 	return req, nil
 }
 
-// classify says what a canonical path is, and of which package and version.
+// classify says what the path of a key is, and of which package and version.
 func classify(path string) (k kind, name, version string) {
+	path, _, _ = strings.Cut(path, "?")
 	if rest, ok := strings.CutPrefix(path, apiPrefix); ok {
 		name, rest, more := strings.Cut(rest, "/")
 		version, isVersion := strings.CutPrefix(rest, "versions/")
@@ -126,6 +128,34 @@ func classify(path string) (k kind, name, version string) {
 	return archive, name, version
 }
 
+// about is the package that a path of kind k names, or the private one that it may
+// be about.
+func (h *Hub) about(k kind, path, name, query string) string {
+	within := name
+	switch {
+	case k == search:
+		return h.hub.Members.Sought(query)
+	case k == archive && !strings.HasPrefix(path, "/packages/"): // anywhere
+		within = strings.TrimPrefix(path, "/api/archives/")
+	}
+	return cmp.Or(h.hub.Members.Suspect(within, "-"), hub.Name(name))
+}
+
+// Index is the listing of all versions of the package.
+func (h *Hub) Index(req *exchange.Request) *exchange.Request {
+	path, ok := hub.Canonical(apiPrefix + req.Package)
+	if !ok || req.Package == "" || strings.Contains(req.Package, "/") || req.Policy.Class == freshness.Passthrough {
+		return nil
+	}
+	return hub.IndexAt(h, req, path)
+}
+
+// Merge is the first part, with the versions of the others that it does not have. Links
+// to archives are absolute.
+func (h *Hub) Merge(dst io.Writer, _ *exchange.Request, parts []hub.Part) error {
+	return hub.MergeJSON(dst, parts, hub.JSONMember{Name: "versions", By: "version", Needed: true})
+}
+
 // Rewrite leads the archives of listings to this hub, by absolute links, since
 // there are no others, and learns what they must be.
 func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
@@ -133,12 +163,9 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 		if k, _, _ := classify(req.Key.Path); k != listing {
 			return next.Get(ctx, req)
 		}
-		ix := hub.Index{Rules: rules, Base: req.Client.Base, Links: h.links, Prefix: "/", Copy: h.copy}
-		if req.Sieve != nil {
-			ix.Rules += "\n" + req.Sieve.Rules
-			ix.Then = h.sieve(ctx, next, req)
-		}
-		return h.hub.Copied(ctx, next, req, ix)
+		return h.hub.Copied(ctx, next, req, hub.Index{
+			Rules: rules, Base: req.Client.Base, Links: h.links, Prefix: "/", Copy: h.copy, Sift: h.sift(next, req),
+		})
 	})
 }
 
@@ -148,46 +175,36 @@ func (h *Hub) copy(dst io.Writer, src io.Reader, c *hub.Copy) error {
 	// Of one version: the key of its archive, where that is the hub's, and the digest.
 	var key, sum string
 	link := hub.JSONChange(func(link string) (string, bool) {
-		path, ok := c.Map(link)
+		path, _ := c.Map(link) // "" is no path of the hub
+		req, ok := hub.Follow(h, path)
 		if !ok {
 			return "", false // elsewhere, where it is not ours to fetch
 		}
-		req, ok := hub.Follow(h, path)
-		if !ok {
-			return "", false
-		}
-		bare, _, _ := strings.Cut(req.Key.Path, "?")
-		if k, _, _ := classify(bare); k != archive && req.Origin == "" {
+		if k, _, _ := classify(req.Key.Path); k != archive && req.Origin == "" {
 			return "", false
 		}
 		key = req.Key.Path
 		return c.Base + path, true
 	})
-	end := func() error {
+	end := hub.JSONEnd(func() error {
 		if digest, err := exchange.ParseDigest("sha256:" + strings.ToLower(sum)); err == nil && key != "" {
 			c.Tell(key, exchange.Fact{Digest: digest})
 		}
 		key, sum = "", ""
 		return nil
-	}
-	all := hub.JSONRules{}
-	for _, version := range [...]string{"", "latest/", "versions/*/"} {
-		all[version+"archive_url"], all[version+"archive_sha256"] = link, hub.JSONInto(&sum)
-		if version != "" {
-			all[version] = hub.JSONEnd(end)
-		}
-	}
-	if err := hub.CopyJSON(dst, src, all); err != nil {
-		return err
-	}
-	return end() // of the listing of one version
+	})
+	digest := hub.JSONInto(&sum)
+	return hub.CopyJSON(dst, src, hub.JSONRules{
+		"archive_url": link, "archive_sha256": digest, "/": end, // the listing of one version
+		"latest/archive_url": link, "latest/archive_sha256": digest, "latest/": end,
+		"versions/*/archive_url": link, "versions/*/archive_sha256": digest, "versions/*/": end,
+	})
 }
 
 // Refusal is what dart shows.
 func (h *Hub) Refusal(status int, message string) (contentType string, body []byte) {
-	body, _ = json.Marshal(map[string]any{"error": map[string]string{ // of strings there is no error
+	return hub.JSONRefusal(mediaType, map[string]any{"error": map[string]string{
 		"code":    strings.ReplaceAll(http.StatusText(status), " ", ""),
 		"message": message,
 	}})
-	return mediaType, append(body, '\n')
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net/http"
 	"strings"
 	"time"
 
@@ -44,45 +43,29 @@ func (h *Hub) survey(ctx context.Context, next exchange.Source, req *exchange.Re
 	if index == nil {
 		return "", nil, nil
 	}
-	resp, err := next.Get(ctx, index)
-	if err != nil {
-		return "", nil, err
-	}
-	defer resp.Body.Close()
-	if resp.Entry.Status != http.StatusOK {
-		return "", nil, nil
-	}
-	plain, err := hub.Unpack(resp.Body)
-	if err == nil {
-		defer plain.Close()
-		stable := false
-		err = hub.SiftJSON(io.Discard, plain, map[string]func(string, []byte) []byte{
-			"latest": func(field string, text []byte) []byte {
-				if field == "version" {
-					latest, _ = hub.JSONString(text)
-				}
-				return nil
-			},
-			"versions": func(_ string, text []byte) []byte {
-				version, published := release(text)
-				if isStable := !strings.Contains(version, "-"); shows(version, published) && (isStable || !stable) {
-					last, stable = bytes.Clone(text), isStable
-				}
-				return nil
-			},
-		})
-	}
-	if err != nil {
-		return "", nil, &exchange.Error{Status: http.StatusBadGateway, Message: "the listing from upstream cannot be read", Err: err}
-	}
-	return latest, last, nil
+	stable := false
+	err = hub.Skim(ctx, next, index, map[string]func(string, []byte) []byte{
+		"latest": func(field string, text []byte) []byte {
+			if field == "version" {
+				latest, _ = hub.JSONString(text)
+			}
+			return nil
+		},
+		"versions": func(_ string, text []byte) []byte {
+			version, published := release(text)
+			if isStable := !strings.Contains(version, "-"); shows(version, published) && (isStable || !stable) {
+				last, stable = bytes.Clone(text), isStable
+			}
+			return nil
+		},
+	})
+	return latest, last, err
 }
 
-// sieve is the edit that shows of a listing what req's sieve does. A latest that is not
+// sift shows of a listing what req's sieve does. A latest that is not
 // shown becomes the last version which is.
-func (h *Hub) sieve(ctx context.Context, next exchange.Source, req *exchange.Request) hub.Edit {
-	ctx = context.WithoutCancel(ctx) // what is made may be for others too
-	return func(dst io.Writer, src io.Reader) error {
+func (h *Hub) sift(next exchange.Source, req *exchange.Request) hub.Sift {
+	return func(ctx context.Context, dst io.Writer, src io.Reader) error {
 		shown := map[string]bool{}
 		latest, last, err := h.survey(ctx, next, req, func(version string, published time.Time) bool {
 			shown[version] = req.Sieve.Shows(version, published)
@@ -113,14 +96,10 @@ func (h *Hub) fields(text []byte, base string) (fields map[string]json.RawMessag
 	if text == nil {
 		return nil, nil
 	}
-	var led bytes.Buffer
-	listing := append(append([]byte(`{"versions":[`), text...), "]}"...)
-	if err := h.copy(&led, bytes.NewReader(listing), hub.NewCopy(h.links, base, nil, nil)); err != nil {
+	var led bytes.Buffer // it is like the listing of one version
+	if err := h.copy(&led, bytes.NewReader(text), hub.NewCopy(h.links, base, nil, nil)); err != nil {
 		return nil, err
 	}
-	var said struct{ Versions []map[string]json.RawMessage }
-	if err := json.Unmarshal(led.Bytes(), &said); err != nil || len(said.Versions) == 0 {
-		return nil, err
-	}
-	return said.Versions[0], nil
+	err = json.Unmarshal(led.Bytes(), &fields)
+	return fields, err
 }

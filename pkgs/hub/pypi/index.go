@@ -64,9 +64,8 @@ func (h *Hub) index(ctx context.Context, next exchange.Source, req *exchange.Req
 	if req.Key.Path == simple || req.Policy.Class == freshness.Passthrough {
 		ix.Prefix = ""
 	}
-	if req.Sieve != nil && classify(req.Key.Path) == page {
-		ix.Rules += "\n" + req.Sieve.Rules
-		ix.Then = h.sieve(ctx, next, req)
+	if classify(req.Key.Path) == page {
+		ix.Sift = h.sift(next, req)
 	}
 	return h.hub.Copied(ctx, next, req, ix)
 }

@@ -56,10 +56,9 @@ func (h *Hub) uploads(ctx context.Context, next exchange.Source, req *exchange.R
 	return times, err
 }
 
-// sieve is the edit that shows of a page what req's sieve does.
-func (h *Hub) sieve(ctx context.Context, next exchange.Source, req *exchange.Request) hub.Edit {
-	ctx = context.WithoutCancel(ctx) // what is made may be for others too
-	return func(dst io.Writer, src io.Reader) error {
+// sift shows of a page what req's sieve does.
+func (h *Hub) sift(next exchange.Source, req *exchange.Request) hub.Sift {
+	return func(ctx context.Context, dst io.Writer, src io.Reader) error {
 		var uploads map[string]time.Time
 		if req.Sieve.Dates {
 			var err error
