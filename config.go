@@ -270,7 +270,7 @@ type LocalStorage struct {
 
 	// Small objects that are asked for again and again are answered from memory,
 	// without the file being looked at for up to two seconds. This is how much of it;
-	// 0: none. Default 128MiB.
+	// 0: none. A quarter of GOMEMLIMIT at most, where that is set. Default 128MiB.
 	Memory Size `yaml:"memory"`
 }
 

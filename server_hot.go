@@ -3,6 +3,7 @@ package cacheproxy
 import (
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -14,14 +15,16 @@ import (
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/front"
 )
 
-// newTable is a table of ready answers as cfg has it; nil: there is none.
+// newTable is a table of ready answers as cfg has it; nil: there is none. Where the
+// process has a limit of its memory (GOMEMLIMIT), which Go keeps only as far as there is
+// something to collect, they take a quarter of that at most.
 func (s *Server) newTable(cfg *Config) *front.Table {
 	if cfg.Storage.Local.Memory == 0 {
 		return nil
 	}
 	return front.NewTable(front.TableOptions{
 		Epochs:       s.epochs,
-		Memory:       int64(cfg.Storage.Local.Memory),
+		Memory:       min(int64(cfg.Storage.Local.Memory), debug.SetMemoryLimit(-1)/4),
 		WriteTimeout: time.Duration(cfg.Limits.ClientWriteTimeout),
 		MinRate:      int64(cfg.Limits.ClientMinRate),
 		Now:          s.options.Now,
