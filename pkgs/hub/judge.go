@@ -47,16 +47,32 @@ func (o *Options) Judged(ctx context.Context, next exchange.Source, req *exchang
 // it has no more: check is to say what is wrong with them. The content stays whole.
 func Beginning(n int64, check func(head []byte) error) func(*exchange.Response) (io.ReadCloser, error) {
 	return func(resp *exchange.Response) (io.ReadCloser, error) {
-		head, err := io.ReadAll(io.LimitReader(resp.Body, n))
-		if err == nil {
-			err = check(head)
-		}
+		head, body, err := Peek(resp.Body, n)
 		if err != nil {
-			resp.Body.Close()
 			return nil, err
 		}
-		return rest{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}, nil
+		if err := check(head); err != nil {
+			body.Close()
+			return nil, err
+		}
+		return body, nil
 	}
+}
+
+// Peek is the first n bytes of content, or all if it has no more, and the whole content
+// again: body itself where it is an [io.Seeker]. On an error body is closed.
+func Peek(body io.ReadCloser, n int64) (head []byte, whole io.ReadCloser, err error) {
+	head, err = io.ReadAll(io.LimitReader(body, n))
+	if s, ok := body.(io.Seeker); ok && err == nil {
+		if _, err = s.Seek(0, io.SeekStart); err == nil {
+			return head, body, nil
+		}
+	}
+	if err != nil {
+		body.Close()
+		return nil, nil, err
+	}
+	return head, rest{io.MultiReader(bytes.NewReader(head), body), body}, nil
 }
 
 // BeginsWith is a judge for [Options.Judged] of content that begins with prefix, as

@@ -72,26 +72,17 @@ func (h *Hub) look(ctx context.Context, next exchange.Source, req *exchange.Requ
 	if err != nil || resp.Entry.Status != http.StatusOK || ask.Head {
 		return resp, elsewhere, err
 	}
-	if elsewhere, known = h.looked.Get(string(resp.Entry.Digest)); !known {
-		head, err := io.ReadAll(io.LimitReader(resp.Body, maxLook))
-		if err != nil {
-			resp.Body.Close()
+	digest := string(resp.Entry.Digest)
+	if elsewhere, known = h.looked.Get(digest); !known {
+		var head []byte
+		if head, resp.Body, err = hub.Peek(resp.Body, maxLook); err != nil {
 			return nil, false, err
 		}
 		from, err := url.Parse(resp.Entry.Mirror + req.Target)
 		elsewhere = err == nil && h.leads(head, k, from)
 		h.looked.Put(home, elsewhere)
-		if resp.Entry.Digest != "" {
-			h.looked.Put(string(resp.Entry.Digest), elsewhere)
-		}
-		if s, ok := resp.Body.(io.Seeker); ok {
-			_, err = s.Seek(0, io.SeekStart)
-		} else {
-			resp.Body.Close()
-			resp, err = next.Get(ctx, ask)
-		}
-		if err != nil {
-			return nil, false, err
+		if digest != "" {
+			h.looked.Put(digest, elsewhere)
 		}
 	}
 	if req.Head {
