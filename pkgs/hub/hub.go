@@ -26,7 +26,8 @@
 // The upstreams of a hub may be members with different content: member.go is what
 // a hub says of its packages so that members may be asked in order, their indexes
 // made one, and private names kept from all others; member_order.go is for a hub that
-// asks each in another way, member_lines.go for indexes that are lines.
+// asks each in another way, member_lines.go for indexes that are lines, json_merge.go for
+// those that are JSON.
 package hub
 
 import (

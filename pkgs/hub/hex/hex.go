@@ -150,7 +150,10 @@ func (p place) named(file, suffix string) place {
 
 // signatures are those of a list of tools.
 func signatures(p string) (paths []string, ok bool) {
-	return []string{p + ".signed"}, classify(p).kind == list
+	if classify(p).kind != list {
+		return nil, false
+	}
+	return []string{p + ".signed"}, true
 }
 
 // Index is the resource of the package. Nothing is merged: resources are signed. A tool
