@@ -287,10 +287,11 @@ func (n *nemesis) peace(t *testing.T, before counts) {
 
 // settle waits until what is held is what it was before (F32).
 func (n *nemesis) settle(before counts) {
-	const more = 12 // descriptors: files mapped, idle connections, of which each has two goroutines
+	const more = 12                // descriptors: files mapped, idle connections, of which each may have two goroutines
+	const idle = 100 * time.Second // more than a connection to a mirror is kept for, which has ended it perhaps
 	var now counts
 	var err error
-	for until := time.Now().Add(20 * time.Second); time.Now().Before(until); time.Sleep(250 * time.Millisecond) {
+	for until := time.Now().Add(idle); time.Now().Before(until); time.Sleep(250 * time.Millisecond) {
 		now, err = n.daemon.counts(n.data)
 		if err == nil && now.files <= before.files+more && now.goroutines <= before.goroutines+2*more && now.temporary == 0 {
 			n.past.add("peace", "%+v, at first %+v", now, before)
