@@ -89,7 +89,7 @@ func TestReuse(t *testing.T) {
 		}
 	}))
 	defer origin.Close()
-	s := serverOf(t, "hubs: [{name: o, type: http, upstream: [{server: '"+origin.URL+"'}]}]", io.Discard)
+	s := serverOf(t, "storage: {local: {max-size: 1GiB, min-free: 0}}\nhubs: [{name: o, type: http, upstream: [{server: '"+origin.URL+"'}]}]", io.Discard)
 	for n, c := range cases {
 		t.Run(c.String(), func(t *testing.T) {
 			get := func(fields []string) *httptest.ResponseRecorder {
