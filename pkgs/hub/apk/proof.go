@@ -27,7 +27,7 @@ const (
 
 // maxUnpacked is what signature and control may unpack to, each, in bytes; some
 // hundred KiB are the most that is known.
-const maxUnpacked = 16 << 20
+const maxUnpacked = 8 << 20
 
 var errData = errors.New("the data is not what the control promises")
 
