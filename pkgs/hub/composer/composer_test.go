@@ -128,7 +128,7 @@ func edit(t testing.TB, text string) (string, error) {
 	t.Helper()
 	var b bytes.Buffer
 	h := newHub(nil)
-	err := h.copyRoot(&b, strings.NewReader(text), hub.NewCopy(h.links, "/php", from(t, "/packages.json"), nil))
+	err := h.copyRoot(&b, strings.NewReader(text), hub.NewCopy(h.links, "/php", from(t, "/packages.json"), nil), "http://proxy.example.org")
 	return b.String(), err
 }
 
@@ -150,7 +150,7 @@ func TestEdit(t *testing.T) {
 		{"outside the mirror", `{"metadata-url":"/p2/%package%.json"}`, `"metadata-url":"/p2/%package%.json"}`},
 		{"no reports", `{"notify-batch":"https://api.example.org/downloads/","notify":"x"}`, `"notify-batch":null,"notify":null}`},
 		{"advisories", `{"security-advisories":{"metadata":true,"api-url":"https://api.example.org/api/security-advisories/"}}`,
-			`"security-advisories":{"metadata":true,"api-url":"/php/_f/api/api/security-advisories/"}}`},
+			`"security-advisories":{"metadata":true,"api-url":"http://proxy.example.org/php/_f/api/api/security-advisories/"}}`},
 		{"a mirror of its own", `{"mirrors":[{"dist-url":"https://x/%reference%","preferred":false}]}`,
 			`"mirrors":[{"dist-url":"/php/_d/%package%/%version%/%reference%.%type%","preferred":true}]}`},
 		{"dists in it stay", `{"packages":{"a/b":{"1":{"dist":{"url":"https://zips.example.org/d/x.zip"}}}}}`,

@@ -14,7 +14,7 @@ import (
 )
 
 // rules is the version of the rewriter.
-const rules = "composer 1"
+const rules = "composer 2 "
 
 // Rewrite changes packages.json, and learns from it and from documents, which
 // pass as they are.
@@ -25,12 +25,18 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 			return next.Get(ctx, req)
 		case req.Key.Path == rootPath:
 			// Links have no host: the one that a client wrote down stays right when
-			// public-url changes.
+			// public-url changes. That of advisories has one: it is what Composer asks
+			// for as it stands.
 			mount := ""
 			if u, err := url.Parse(req.Client.Base); err == nil {
 				mount = u.EscapedPath()
 			}
-			return h.hub.Copied(ctx, next, req, hub.Index{Rules: rules, Base: mount, Links: h.links, Prefix: distPrefix, Copy: h.copyRoot})
+			return h.hub.Copied(ctx, next, req, hub.Index{
+				Rules: rules + req.Client.Base, Base: mount, Links: h.links, Prefix: distPrefix,
+				Copy: func(dst io.Writer, src io.Reader, c *hub.Copy) error {
+					return h.copyRoot(dst, src, c, strings.TrimSuffix(req.Client.Base, mount))
+				},
+			})
 		}
 		resp, err := next.Get(ctx, req)
 		prefix := distPrefix
@@ -44,20 +50,25 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 
 // copyRoot copies packages.json, its links as links to the hub where it has what they
 // lead to, and tells what it says of packages itself.
-func (h *Hub) copyRoot(dst io.Writer, src io.Reader, c *hub.Copy) error {
-	lead := hub.JSONChange(func(link string) (string, bool) {
-		path, ok := h.mapTemplate(link, c.From)
-		return c.Base + path, ok
-	})
+//
+// host is the scheme and Host of links that must have them.
+func (h *Hub) copyRoot(dst io.Writer, src io.Reader, c *hub.Copy, host string) error {
+	lead := func(host string) func([]byte) ([]byte, error) {
+		return hub.JSONChange(func(link string) (string, bool) {
+			path, ok := h.mapTemplate(link, c.From)
+			return host + c.Base + path, ok
+		})
+	}
 	dists := hub.AppendJSONString(nil, c.Base+distPrefix+"%package%/%version%/%reference%.%type%")
 	changes := versionRules(tell(c.Tell))
 	changes["mirrors/*/dist-url"], changes["mirrors/*/preferred"] = hub.JSONSet(dists), hub.JSONSet([]byte("true"))
 	changes["notify"], changes["notify-batch"] = hub.JSONSet([]byte("null")), hub.JSONSet([]byte("null"))
 	for _, name := range [...]string{
-		"metadata-url", "providers-url", "providers-lazy-url", "providers-api", "list", "search", "security-advisories/api-url",
+		"metadata-url", "providers-url", "providers-lazy-url", "providers-api", "list", "search",
 	} {
-		changes[name] = lead
+		changes[name] = lead("")
 	}
+	changes["security-advisories/api-url"] = lead(host)
 	in := bufio.NewReader(src)
 	if err := opens(in); err != nil {
 		return err
