@@ -107,14 +107,12 @@ func classify(p string) place {
 	of := func(k kind) place { return place{kind: k, repo: repo} }
 	switch {
 	case base == "":
-	case dir == "/" && (base == "names" || base == "versions"):
+	case dir == "/" && (base == "names" || base == "versions"), dir == "/policies/" && repo != "":
 		return of(resource)
 	case dir == "/" && base == "public_key":
 		return of(fixed)
 	case dir == "/packages/":
 		return place{kind: resource, repo: repo, name: base}
-	case dir == "/policies/" && repo != "":
-		return of(resource)
 	case dir == "/tarballs/":
 		return of(fixed).named(base, ".tar")
 	case dir == "/docs/": // may be published again
