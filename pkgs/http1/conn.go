@@ -104,14 +104,17 @@ func (c *Client) put(k *conn) {
 	}
 }
 
+// looks is how often idle connections are looked at: one that the origin has closed
+// has a descriptor until then.
+const looks = 5 * time.Second
+
 // arm sees to it that idle connections end in time. mu is held, and the first of
 // them is the one that was used least recently.
 func (c *Client) arm() {
-	limit := c.transport.IdleConnTimeout
-	if limit <= 0 {
-		return
+	wait := c.looks
+	if limit := c.transport.IdleConnTimeout; limit > 0 {
+		wait = min(wait, max(time.Until(c.idle[0].since.Add(limit)), time.Millisecond))
 	}
-	wait := max(time.Until(c.idle[0].since.Add(limit)), time.Millisecond)
 	if c.sweep == nil {
 		c.sweep = time.AfterFunc(wait, c.expire)
 	} else {
@@ -119,14 +122,19 @@ func (c *Client) arm() {
 	}
 }
 
-// expire closes the connections that were idle for too long.
+// expire closes the connections that were idle for too long, and those that the
+// origin has ended.
 func (c *Client) expire() {
+	limit := c.transport.IdleConnTimeout
 	var old []*conn
 	c.mu.Lock()
-	for len(c.idle) > 0 && time.Since(c.idle[0].since) >= c.transport.IdleConnTimeout {
-		old = append(old, c.idle[0])
-		c.idle = slices.Delete(c.idle, 0, 1)
-	}
+	c.idle = slices.DeleteFunc(c.idle, func(k *conn) bool {
+		over := limit > 0 && time.Since(k.since) >= limit || !k.alive()
+		if over {
+			old = append(old, k)
+		}
+		return over
+	})
 	if len(c.idle) > 0 {
 		c.arm()
 	}

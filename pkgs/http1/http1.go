@@ -42,6 +42,7 @@ type Client struct {
 	addr      string // that is dialled
 	dialer    Dialer
 	room      chan struct{} // a token for each request under way; nil: there is no limit
+	looks     time.Duration // looks, but for tests
 
 	mu     sync.Mutex
 	open   int         // guarded by mu; connections, the Transport's included
@@ -59,7 +60,7 @@ type Client struct {
 // MaxResponseHeaderBytes, ReadBufferSize. A t that keeps no connections or
 // decompresses has all requests, and so has one of an https origin.
 func New(base *url.URL, t *http.Transport, dial Dialer) *Client {
-	c := &Client{transport: t, dialer: dial}
+	c := &Client{transport: t, dialer: dial, looks: looks}
 	if base.Scheme == "http" && ascii(base.Host) && !t.DisableKeepAlives && t.DisableCompression {
 		port := base.Port()
 		if port == "" {

@@ -248,6 +248,28 @@ func TestLooksFirst(t *testing.T) {
 	}
 }
 
+// TestLooksAgain: a kept connection that its origin has ended does not stay open until
+// it would have been idle for too long.
+func TestLooksAgain(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") }))
+	defer s.Close()
+	var d net.Dialer
+	c := client(t, func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, network, s.Listener.Addr().String())
+	}, nil)
+	c.looks = time.Millisecond
+	open := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.open
+	}
+	assert.Equal(t, "ok", all(t, c, get(t, "GET")))
+	assert.Equal(t, 1, open())
+	s.CloseClientConnections()
+	assert.Eventually(t, func() bool { return open() == 0 }, 10*time.Second, time.Millisecond)
+	assert.Equal(t, "ok", all(t, c, get(t, "GET")))
+}
+
 // TestCancelled: the end of a request's context ends it at every stage, and its
 // connection.
 func TestCancelled(t *testing.T) {
