@@ -24,7 +24,8 @@ func (p *invocation) initCommand() *cobra.Command {
 		Use:   "init",
 		Short: "Write a configuration for what this machine installs from",
 		Long: `Reads where this machine's package managers install from and writes a configuration with a
-hub for each: what they use now, and known public mirrors of the same content. It reads
+hub for each: what they use now, and known public mirrors of the same content, which are
+commented out where a registry may have packages of its own. It reads
 apt's sources.list and *.sources, *.repo of yum and dnf, /etc/apk/repositories, pacman's
 mirrorlist, pip.conf, .npmrc, GOPROXY and go's env, cargo's config.toml, maven's settings.xml,
 docker's daemon.json, Composer's config.json, .gemrc and Bundler's config, helm's
@@ -151,6 +152,30 @@ func (p *plan) add(own, from string) {
 	}
 }
 
+// unsure says that nobody can know whether the machine's upstreams have what the
+// known mirrors have: a registry of packages may have some of its own, which must not
+// be asked of others. A distribution's tree is signed, and is what it is named.
+func (p *plan) unsure() bool {
+	return len(p.own) > 0 && len(p.others) > 0 && !trees[p.name] &&
+		slices.ContainsFunc(p.own, func(u string) bool { return !slices.Contains(publicHosts, host(u)) })
+}
+
+func host(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// publicHosts have mirrors of public registries, and no packages of their own.
+var publicHosts = []string{
+	"docker.mirrors.ustc.edu.cn", "goproxy.cn", "maven.aliyun.com", "mirror.sjtu.edu.cn", "mirrors.163.com",
+	"mirrors.aliyun.com", "mirrors.bfsu.edu.cn", "mirrors.cloud.tencent.com", "mirrors.huaweicloud.com",
+	"mirrors.tencent.com", "mirrors.tuna.tsinghua.edu.cn", "mirrors.ustc.edu.cn", "pypi.tuna.tsinghua.edu.cn",
+	"registry.npmmirror.com", "repo.huaweicloud.com",
+}
+
 // base is the origin's URL without what a configuration need not have; not ok says
 // that nothing can be done with it.
 func (o *origin) base(say func(string, ...any)) (base string, ok bool) {
@@ -257,8 +282,14 @@ func configOf(plans []*plan) []byte {
 		for _, u := range p.own {
 			fmt.Fprintf(&b, "  - server: %s\n", strconv.Quote(u))
 		}
+		mark := "  "
+		if p.unsure() {
+			mark = "  # "
+			b.WriteString("  # These are public mirrors. If the above has what they have and nothing else, uncomment them; if it\n" +
+				"  # has packages of its own, they would be taken for the same: give each side a member (docs/members.md).\n")
+		}
 		for _, u := range p.others {
-			fmt.Fprintf(&b, "  - server: %s\n", strconv.Quote(u))
+			fmt.Fprintf(&b, "%s- server: %s\n", mark, strconv.Quote(u))
 		}
 		switch p.kind {
 		case "pypi", "npm", "cargo", "composer", "helm", "conda", "nuget", "pub", "terraform":

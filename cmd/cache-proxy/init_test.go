@@ -60,10 +60,10 @@ func TestInit(t *testing.T) {
 		"rocky rpm":                       {"http://one.example.org/pub/rocky", "https://mirrors.aliyun.com/rockylinux"},
 		"alpine apk":                      {"https://one.example.org/alpine"},
 		"archlinux pacman":                {"https://one.example.org/archlinux"},
-		"pypi pypi":                       {"https://pip.example.org/root", "https://mirrors.aliyun.com/pypi"},
-		"npm npm":                         {"https://npm.example.org", "https://registry.npmmirror.com"},
+		"pypi pypi":                       {"https://pip.example.org/root"},
+		"npm npm":                         {"https://npm.example.org"},
 		"npm-corp npm":                    {"https://corp.example.org/npm"},
-		"go go":                           {"https://go.example.org", "https://goproxy.cn"},
+		"go go":                           {"https://go.example.org"},
 		"cargo cargo":                     {"https://crates.example.org/index"},
 		"maven maven":                     {"https://maven.example.org/public"},
 		"oci oci":                         {"https://docker.example.org"},
@@ -81,7 +81,7 @@ func TestInit(t *testing.T) {
 		"flathub flatpak":                          {"https://flatpak.example.org/repo"},
 	} {
 		assert.Subset(t, got[hub], want, hub)
-		if slices.Contains([]string{"composer", "rubygems", "helm", "conda", "nuget", "cran", "terraform", "hex", "flatpak"}, hub[strings.LastIndexByte(hub, ' ')+1:]) {
+		if slices.Contains([]string{"pypi", "npm", "go", "cargo", "maven", "oci", "composer", "rubygems", "helm", "conda", "nuget", "cran", "terraform", "hex", "flatpak"}, hub[strings.LastIndexByte(hub, ' ')+1:]) {
 			assert.Equal(t, want, got[hub], "of what has the same content nothing is known")
 		}
 		delete(got, hub)
@@ -91,6 +91,7 @@ func TestInit(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, string(text)+stderr.String(), "hunter2")
 	assert.NotContains(t, string(text), "off.example.org")
+	assert.Contains(t, string(text), "  # - server: \"https://mirrors.aliyun.com/pypi\"\n", "to be uncommented by who knows")
 	assert.Contains(t, stderr.String(), "the credentials for two.example.org are left out")
 	assert.Contains(t, stderr.String(), "no plain http URL")
 
@@ -105,6 +106,19 @@ func TestInit(t *testing.T) {
 	stderr.Reset()
 	assert.Equal(t, exitFailed, run([]string{"init", "--root", t.TempDir(), "--output", "-"}, &out, &stderr))
 	assert.Contains(t, stderr.String(), "nothing was found")
+}
+
+// TestInitPublic: what is known to be a mirror of a public registry has the others
+// beside it.
+func TestInitPublic(t *testing.T) {
+	root := lay(t, map[string]string{
+		"etc/pip.conf": "[global]\nindex-url = https://pypi.tuna.tsinghua.edu.cn/simple\n",
+		"root/.npmrc":  "registry=https://registry.npmmirror.com.example.org/\n",
+	})
+	var out, stderr strings.Builder
+	require.Equal(t, exitOK, run([]string{"init", "--root", root, "--output", "-"}, &out, &stderr), stderr.String())
+	assert.Contains(t, out.String(), "\n  - server: \"https://pypi.tuna.tsinghua.edu.cn\"\n  - server: \"https://mirrors.aliyun.com/pypi\"\n")
+	assert.Contains(t, out.String(), "\n  # - server: \"https://registry.npmmirror.com\"\n")
 }
 
 // FuzzInit: a machine's files may be anything; what is written can be read.
