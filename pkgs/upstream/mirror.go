@@ -175,7 +175,7 @@ func (m *mirror) requestHeader(req *exchange.Request, self bool) http.Header {
 		h["Accept-Encoding"] = []string{"identity"}
 	}
 	if m.options.Via != "" {
-		h["Via"] = []string{"1.1 " + m.options.Via}
+		h["Via"] = via(req.Client.Header["Via"], m.options.Via)
 	}
 	if v := req.Validate; v != nil {
 		if etag := v.Header.Get("Etag"); etag != "" {
@@ -189,6 +189,22 @@ func (m *mirror) requestHeader(req *exchange.Request, self bool) http.Header {
 		maps.Copy(h, m.header)
 	}
 	return h
+}
+
+// maxVia is how many bytes of Via are passed on.
+const maxVia = 2 << 10
+
+// via is the Via of a request: that of the client whose request it is, and self (RFC
+// 9110 §7.6.3), so that a loop over several is seen, too. A longer one is begun anew.
+func via(client []string, self string) []string {
+	length := 0
+	for _, line := range client {
+		length += len(line)
+	}
+	if length > maxVia {
+		client = nil
+	}
+	return append(slices.Clip(client), "1.1 "+self)
 }
 
 // concern is the level of something that a person should look at, but not once a request.

@@ -306,6 +306,14 @@ func TestWhatIsSent(t *testing.T) {
 	}, <-seen)
 
 	req = request("/a")
+	req.Client.Header = http.Header{"Via": {"1.1 a, 1.0 b", "2 c"}, "X-Other": {"the client's own"}}
+	get(t, g, req)
+	assert.Equal(t, []string{"1.1 a, 1.0 b", "2 c", "1.1 cache-1"}, (<-seen)["Via"])
+	req.Client.Header = http.Header{"Via": {strings.Repeat("1.1 a, ", 1000)}}
+	get(t, g, req)
+	assert.Equal(t, []string{"1.1 cache-1"}, (<-seen)["Via"])
+
+	req = request("/a")
 	req.Head = true
 	req.Header = http.Header{"Accept-Encoding": {"gzip"}, "User-Agent": {"apt"}}
 	req.Validate = &exchange.Entry{Header: http.Header{"Etag": {`W/"x"`}, "Last-Modified": {"Mon, 02 Jan 2006 15:04:05 GMT"}}}
