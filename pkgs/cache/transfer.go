@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime"
 
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 )
@@ -204,7 +203,6 @@ func (f *flight) finish(ctx context.Context, size int64, p *proof) {
 	f.mu.Unlock()
 	f.announce()
 	if !f.replaces && keep {
-		runtime.Gosched() // readers go first: they have what they wait for, and storing it takes longer than sending it
 		f.commit(ctx, size, p)
 	}
 }

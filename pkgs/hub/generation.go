@@ -165,6 +165,9 @@ func (g *Generations) Root(ctx context.Context, next exchange.Source, req *excha
 
 // expected is the root that a client has had the companion of a moment ago; nil
 // if there is none, or it has been replaced.
+//
+// BUG: a root that was replaced between the two is not kept: that client has the
+// companion of the one before, finds it wrong, and has both when it asks again.
 func (g *Generations) expected(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
 	p, ok := g.pin(req.Client, req.Key.Path, earlyTime)
 	if !ok || !p.early || req.Policy.Class != freshness.Mutable {
