@@ -35,6 +35,9 @@ func (f *flight) run(ctx context.Context, next exchange.Source, req *exchange.Re
 	fact := f.cache.fact(ctx, req)
 	ask.Digest, ask.Size = fact.Digest, fact.Size
 	for try := 1; ; try++ {
+		if try > 1 {
+			ask = ask.Clone() // mirrors that were asked before may still be reading it
+		}
 		blame, _, _ := f.cache.wrong.get(f.key, f.cache.now())
 		ask.Avoid, ask.Doubt, ask.Resume, ask.From = blame.wrong, blame.doubted, nil, 0
 		if try == 1 {
