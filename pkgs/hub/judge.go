@@ -39,6 +39,7 @@ func (o *Options) Judged(ctx context.Context, next exchange.Source, req *exchang
 		if try == maxTries || len(o.Mirrors) <= try || ctx.Err() != nil {
 			return nil, &exchange.Error{Status: http.StatusBadGateway, Message: "no mirror has the right content", Err: err}
 		}
+		ask = ask.Clone() // mirrors that were asked may still be reading it
 		ask.Avoid = append(slices.Clip(ask.Avoid), resp.Entry.Mirror)
 	}
 }
