@@ -48,12 +48,8 @@ func ParseContentRange(lines []string) (p Part, ok bool) {
 // Within is the one range that a Range field asks for (RFC 9110 §14.2), if p has
 // all of it. Of content whose length is unknown nothing open-ended is.
 func (p Part) Within(lines []string) (asked Part, ok bool) {
-	const unit = "bytes="
-	if len(lines) != 1 || len(lines[0]) < len(unit) || !strings.EqualFold(lines[0][:len(unit)], unit) {
-		return asked, false
-	}
-	first, last, dash := strings.Cut(strings.Trim(lines[0][len(unit):], " \t"), "-")
-	if !dash {
+	first, last, ok := oneRange(lines)
+	if !ok {
 		return asked, false
 	}
 	asked = Part{position(first), position(last), p.Total}
@@ -73,16 +69,20 @@ func (p Part) Within(lines []string) (asked Part, ok bool) {
 // FirstByte is where the one range begins that a Range field asks for (RFC 9110
 // §14.2). ok is false for none, for several, and for one that counts from the end.
 func FirstByte(lines []string) (first int64, ok bool) {
-	const unit = "bytes="
-	if len(lines) != 1 || len(lines[0]) < len(unit) || !strings.EqualFold(lines[0][:len(unit)], unit) {
-		return 0, false
-	}
-	from, last, dash := strings.Cut(strings.Trim(lines[0][len(unit):], " \t"), "-")
-	first = position(from)
-	if !dash || first < 0 || last != "" && position(last) < first {
+	from, last, ok := oneRange(lines)
+	if first = position(from); !ok || first < 0 || last != "" && position(last) < first {
 		return 0, false
 	}
 	return first, true
+}
+
+// oneRange takes the one range of a Range field apart, as it is spelled.
+func oneRange(lines []string) (first, last string, ok bool) {
+	const unit = "bytes="
+	if len(lines) != 1 || len(lines[0]) < len(unit) || !strings.EqualFold(lines[0][:len(unit)], unit) {
+		return "", "", false
+	}
+	return strings.Cut(strings.Trim(lines[0][len(unit):], " \t"), "-")
 }
 
 // position is the number that digits say; -1 if they are none, or too many.
