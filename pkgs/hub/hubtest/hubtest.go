@@ -181,3 +181,14 @@ func Reparse(t *testing.T, h hub.Hub, target string) (req, again *exchange.Reque
 	assert.Equal(t, req.Key, again.Key)
 	return req, again, true
 }
+
+// Merge is what h makes of the indexes of so many members that have these texts.
+func Merge(h hub.Merger, texts ...string) (string, error) {
+	var parts []hub.Part
+	for _, text := range texts {
+		parts = append(parts, hub.Part{Entry: &exchange.Entry{Mirror: "https://a.example.org"}, Body: strings.NewReader(text)})
+	}
+	var b strings.Builder
+	err := h.Merge(&b, nil, parts)
+	return b.String(), err
+}

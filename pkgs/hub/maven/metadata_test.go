@@ -1,7 +1,6 @@
 package maven
 
 import (
-	"bytes"
 	"encoding/xml"
 	"strings"
 	"testing"
@@ -9,19 +8,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/hubtest"
 )
-
-func merge(texts ...string) (string, error) {
-	var parts []hub.Part
-	for _, text := range texts {
-		parts = append(parts, hub.Part{Entry: &exchange.Entry{Mirror: "https://a.example.org"}, Body: strings.NewReader(text)})
-	}
-	var b bytes.Buffer
-	err := (&Hub{}).Merge(&b, nil, parts)
-	return b.String(), err
-}
 
 const (
 	older = `<metadata modelVersion="1.1.0"><groupId>g</groupId><artifactId>a</artifactId><versioning><latest>2-rc</latest><release>1</release>` +
@@ -33,7 +21,7 @@ const (
 
 func TestMerge(t *testing.T) {
 	for _, parts := range [][]string{{older, newer}, {newer, older}} {
-		text, err := merge(parts...)
+		text, err := hubtest.Merge(&Hub{}, parts...)
 		require.NoError(t, err)
 		var m metadata
 		require.NoError(t, xml.Unmarshal([]byte(text), &m))
@@ -44,14 +32,14 @@ func TestMerge(t *testing.T) {
 		assert.Equal(t, "g", m.GroupID)
 		assert.Nil(t, m.Plugins)
 	}
-	text, err := merge(prefixes, older)
+	text, err := hubtest.Merge(&Hub{}, prefixes, older)
 	require.NoError(t, err)
 	assert.Contains(t, text, "<prefix>x</prefix>")
 	assert.Contains(t, text, "<version>1</version>")
-	text, err = merge(prefixes, strings.ReplaceAll(strings.ReplaceAll(prefixes, "<prefix>x", "<prefix>y"), "X", "Y"))
+	text, err = hubtest.Merge(&Hub{}, prefixes, strings.ReplaceAll(strings.ReplaceAll(prefixes, "<prefix>x", "<prefix>y"), "X", "Y"))
 	require.NoError(t, err)
 	assert.Equal(t, 2, strings.Count(text, "<plugin>"))
-	_, err = merge(older, "<html>")
+	_, err = hubtest.Merge(&Hub{}, older, "<html>")
 	assert.Error(t, err)
 }
 
@@ -67,11 +55,11 @@ func FuzzMerge(f *testing.F) {
 	f.Add(older, newer)
 	f.Add(prefixes, older)
 	f.Fuzz(func(t *testing.T, a, b string) {
-		text, err := merge(a, b)
+		text, err := hubtest.Merge(&Hub{}, a, b)
 		if err != nil {
 			return
 		}
-		again, err := merge(a, b)
+		again, err := hubtest.Merge(&Hub{}, a, b)
 		require.NoError(t, err)
 		assert.Equal(t, text, again, "equal parts make equal bytes")
 	})

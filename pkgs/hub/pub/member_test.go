@@ -1,30 +1,17 @@
 package pub
 
 import (
-	"bytes"
 	"encoding/json"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
-	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/hub/hubtest"
 )
 
-func merge(texts ...string) (string, error) {
-	var parts []hub.Part
-	for _, text := range texts {
-		parts = append(parts, hub.Part{Entry: &exchange.Entry{Mirror: "https://" + text[:min(1, len(text))] + ".example"}, Body: strings.NewReader(text)})
-	}
-	var b bytes.Buffer
-	err := (&Hub{}).Merge(&b, nil, parts)
-	return b.String(), err
-}
-
 func TestMerge(t *testing.T) {
-	got, err := merge(
+	got, err := hubtest.Merge(&Hub{},
 		`{"name":"x","isDiscontinued":true,"latest":{"version":"2.0.0"},"versions":[{"version":"1.0.0","a":1e400},{"version":"2.0.0","from":"first"}]}`,
 		`{"name":"x","latest":{"version":"3.0.0"},"versions":[{"version":"2.0.0","from":"second"},{"version":"3.0.0"}]}`,
 	)
@@ -32,7 +19,7 @@ func TestMerge(t *testing.T) {
 	assert.Equal(t, `{"isDiscontinued":true,"latest":{"version":"2.0.0"},"name":"x",`+
 		`"versions":[{"version":"1.0.0","a":1e400},{"version":"2.0.0","from":"first"},{"version":"3.0.0"}]}`+"\n", got)
 	for _, bad := range []string{`{}`, `[]`, `{"versions":[]}`, `{"versions":[{}]}`, `{"versions":[1]}`, `{"versions":`, ``} {
-		_, err := merge(bad, bad)
+		_, err := hubtest.Merge(&Hub{}, bad, bad)
 		assert.Error(t, err, bad)
 	}
 }
@@ -41,7 +28,7 @@ func FuzzMerge(f *testing.F) {
 	f.Add(`{"versions":[{"version":"1"}]}`, `{"versions":[{"version":"2"}]}`)
 	f.Add(`{"name":"x","versions":{"a":{"version":"1"}}}`, `[]`)
 	f.Fuzz(func(t *testing.T, a, b string) {
-		if got, err := merge(a, b); err == nil {
+		if got, err := hubtest.Merge(&Hub{}, a, b); err == nil {
 			assert.True(t, json.Valid([]byte(got)), got)
 		}
 	})

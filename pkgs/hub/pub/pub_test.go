@@ -148,13 +148,5 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	h := newHub()
-	f.Fuzz(func(t *testing.T, target string) {
-		req, err := parse(h, target)
-		if err != nil {
-			return
-		}
-		again, err := parse(h, req.Key.Path)
-		require.NoError(t, err)
-		assert.Equal(t, req.Key, again.Key)
-	})
+	f.Fuzz(func(t *testing.T, target string) { hubtest.Reparse(t, h, target) })
 }
