@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/md5"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"path"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"sync"
 
 	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/yaml"
 )
 
 // A memo does something once for each key, for many goroutines. The zero value is
@@ -259,50 +262,28 @@ func (f *fetcher) chart(ctx context.Context, mount string, w want) error {
 	return f.get(ctx, to, digest)
 }
 
-// chartIn is where an index.yaml has a version of a chart. It knows the YAML that
-// helm writes: a key a line, lists not further in than their key.
+// chartIn is where an index.yaml has a version of a chart.
 func chartIn(text []byte, name, version string) (link string, digest cacheproxy.Digest, err error) {
-	chart, key := "", ""
 	var one struct{ link, version, digest string }
 	found := false
-	end := func() {
-		if chart == name && one.version == version && !found && one.link != "" {
-			found, link = true, one.link
-			digest, _ = hexDigest("sha256", strings.TrimPrefix(one.digest, "sha256:"))
+	keep := func(to *string) func(string) string {
+		return func(s string) string {
+			*to = cmp.Or(*to, s) // the first of several links
+			return s
 		}
-		one.link, one.version, one.digest, key = "", "", "", ""
 	}
-	err = indented(text, func(indent int, line string) error {
-		rest, item := strings.CutPrefix(line, "- ")
-		switch {
-		case indent <= 2 && !item:
-			end()
-			chart = strings.Trim(strings.TrimSuffix(line, ":"), `"'`)
-			return nil
-		case indent == 2:
-			end()
-			line, indent = rest, 4
-		case indent == 4 && item:
-			if key == "urls" && one.link == "" {
-				one.link = strings.Trim(rest, `"'`)
+	at := "entries/" + name + "/*/"
+	err = yaml.Copy(io.Discard, bytes.NewReader(text), yaml.Rules{
+		at + "urls/*": keep(&one.link), at + "version": keep(&one.version), at + "digest": keep(&one.digest),
+		at: func(string) string {
+			if one.version == version && one.link != "" && !found {
+				found, link = true, one.link
+				digest, _ = hexDigest("sha256", strings.TrimPrefix(one.digest, "sha256:"))
 			}
-			return nil
-		}
-		if indent != 4 {
-			return nil
-		}
-		var value string
-		key, value, _ = strings.Cut(line, ":")
-		value = strings.Trim(value, ` "'`)
-		switch key {
-		case "version":
-			one.version = value
-		case "digest":
-			one.digest = value
-		}
-		return nil
+			one.link, one.version, one.digest = "", "", ""
+			return ""
+		},
 	})
-	end()
 	if err == nil && !found {
 		err = errors.New("the index does not list this version, or is not as helm writes it")
 	}

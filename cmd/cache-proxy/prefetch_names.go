@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/deb822"
 )
 
 // This file has the kinds of packages whose files are found by name and version,
@@ -40,7 +41,10 @@ func (f *fetcher) sourceOfR(ctx context.Context, mount string, w want) error {
 			return nil, err
 		}
 		text, _, err := f.server.text(ctx, mount+dir+"PACKAGES", "*/*", maxPage)
-		return readPackages(text), err
+		if err != nil {
+			return nil, err
+		}
+		return readPackages(text)
 	})
 	if err != nil {
 		return err
@@ -53,18 +57,10 @@ func (f *fetcher) sourceOfR(ctx context.Context, mount string, w want) error {
 }
 
 // readPackages reads the versions of an index of R packages, by name.
-func readPackages(text []byte) map[string]string {
-	all, name := map[string]string{}, ""
-	for line := range bytes.Lines(text) {
-		key, value, _ := strings.Cut(strings.TrimSpace(string(line)), ": ")
-		switch key {
-		case "Package":
-			name = value
-		case "Version":
-			all[name] = value
-		}
-	}
-	return all
+func readPackages(text []byte) (map[string]string, error) {
+	all := map[string]string{}
+	err := deb822.Rows(bytes.NewReader(text), []string{"Package", "Version"}, func(row []string) { all[row[0]] = row[1] })
+	return all, err
 }
 
 // condaPackage asks for a package where the lock file has it: at this server, below
