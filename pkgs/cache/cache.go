@@ -9,7 +9,8 @@
 // The flow of a request: look the key up in the store; judge what is there
 // (package freshness); answer from it, or join the key's flight, or start one.
 // A stale entry starts a flight that carries its validators; a 304 freshens the
-// entry, a 200 replaces it, a failure leaves it to answer as the policy allows.
+// entry, a 200 replaces it, a failure leaves it to answer as the policy allows. A
+// flight for a range far from the beginning begins there (middle.go).
 //
 // What a flight has brought that ends early stays with a [store.Resumer]: now and
 // then, and at its end, it notes how far it came (keep.go), and the next flight

@@ -18,6 +18,11 @@
 // net/http bounds its floods as [Front.Prepare] asks. What a good head means (its
 // method, its path) is the edge's to judge, on both protocols.
 //
+// A plain GET or HEAD of something hot, or a GET of one range of it, is answered here
+// (answer.go, stretch.go): from a [Table] of ready answers, which the edge publishes
+// behind hits and the store's [Epochs] withdraw. Small responses of net/http's leave in
+// one piece where the edge asks for that (cork.go).
+//
 // What it does not do: it routes nothing, limits no number of connections, and
 // knows no hub.
 package front

@@ -14,7 +14,8 @@
 // (plan.go). A mirror that fails again and again has its breaker open: it is
 // asked as a last resort only, until a probe shows that it is back. A winner's
 // body may go on from another mirror (resume.go), a large one may come from
-// several at once (stripe.go). league.go has the numbers.
+// several at once (stripe.go), and one may begin where its client does (middle.go).
+// league.go has the numbers.
 //
 // The defaults were chosen with sim_test.go: 100 000 objects and 8 mirrors with
 // drifting latency and bandwidth, outages, throttling and bodies that die. How
