@@ -89,6 +89,7 @@ var thirdParty = map[string]struct{ importer, why string }{
 	"golang.org/x/sys":                    {"pkgs/store/disk", "extended attributes, statfs and locks"},
 	"golang.org/x/mod":                    {"pkgs/hub/gomod", "module paths, checksum databases and h1 hashes"},
 	"golang.org/x/time":                   {"pkgs/upstream", "buckets of bytes a second"},
+	"github.com/cespare/xxhash/v2":        {"pkgs/exchange", "a digest that tells damage and costs next to nothing, in assembly"},
 	"github.com/tinylib/msgp":             {"pkgs/format/msgpack", "MessagePack, read as a stream"},
 	"google.golang.org/protobuf":          {"pkgs/format/protobuf", "the wire format of Protocol Buffers"},
 	"github.com/stretchr/testify":         {"", "assertions, in every test and in the suites for tests"},

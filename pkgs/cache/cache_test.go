@@ -725,6 +725,39 @@ func TestDigest(t *testing.T) {
 		assert.True(t, resp.Outcome.Hit)
 		assert.Equal(t, 2, b.hits())
 	})
+	const above = 16<<20 + 1 // what SHA-256 is taken of
+	big := random(above)
+	big256, big512 := sha256.Sum256(big), sha512.Sum512(big)
+	for _, own := range []struct {
+		name            string
+		content         []byte
+		size            int64 // as it is announced
+		promise, proved exchange.Digest
+		digest          string
+	}{
+		{"an entry's own digest is SHA-256", big[:above-1], above - 1, "", "", "sha256"},
+		{"of a large entry it is a fast one", big, above, "", "", exchange.Fast},
+		{"unless that is promised", big, above, exchange.NewDigest("sha256", big256[:]), "", "sha256"},
+		{"what is promised else is proved beside it", big, above, exchange.NewDigest("sha512", big512[:]), exchange.NewDigest("sha512", big512[:]), exchange.Fast},
+		{"or nobody knows how large it becomes", big, -1, "", "", "sha256"},
+	} {
+		scene(t, own.name, func(t *testing.T, b *bench) {
+			b.set(func(context.Context, *exchange.Request) (*exchange.Response, error) {
+				return answer(200, own.size, io.NopCloser(bytes.NewReader(own.content))), nil
+			})
+			req := request("/a")
+			req.Digest = own.promise
+			b.get(t, req)
+			synctest.Wait()
+			got, resp := b.get(t, req)
+			require.True(t, resp.Outcome.Hit)
+			assert.True(t, bytes.Equal(own.content, got))
+			h := resp.Entry.Digest.New()
+			_, _ = h.Write(got)
+			assert.Equal(t, exchange.NewDigest(own.digest, h.Sum(nil)), resp.Entry.Digest)
+			assert.Equal(t, own.proved, resp.Entry.Proved)
+		})
+	}
 	small := content[:1000]
 	sum512 := sha512.Sum512(small)
 	scene(t, "of a small wrong file nobody hears", func(t *testing.T, b *bench) {

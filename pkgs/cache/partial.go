@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"maps"
@@ -164,11 +163,12 @@ func (c *Cache) write(ctx context.Context, e *exchange.Entry, parts []placed) er
 			return err
 		}
 	}
-	sum := sha256.New()
+	own := ownAlgorithm(e.Size)
+	sum := exchange.Digest(own + ":").New()
 	if _, err := io.Copy(sum, io.NewSectionReader(draft, 0, e.Size)); err != nil {
 		return err
 	}
-	e.Digest, e.Proved = exchange.NewDigest("sha256", sum.Sum(nil)), ""
+	e.Digest, e.Proved = exchange.NewDigest(own, sum.Sum(nil)), ""
 	return draft.Commit(context.WithoutCancel(ctx), e)
 }
 

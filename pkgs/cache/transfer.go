@@ -20,7 +20,7 @@ func (f *flight) stream(ctx context.Context, next exchange.Source, ask *exchange
 	entry := *resp.Entry
 	entry.Stored = entry.Received
 	f.entry, f.ranges = &entry, resp.Ranges
-	p := f.cache.newProof(ask.Digest)
+	p := f.cache.newProof(ask.Digest, entry.Size)
 	f.unproven = resp.Unproven && p.wanted == nil
 	f.hold = p.hold()
 	quiet := f.hold > 0 && entry.Size >= 0 && entry.Size <= f.hold

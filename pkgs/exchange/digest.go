@@ -9,7 +9,14 @@ import (
 	"fmt"
 	"hash"
 	"strings"
+
+	"github.com/cespare/xxhash/v2"
 )
+
+// Fast is the algorithm that New knows beside those of promises: XXH64, which tells
+// damage as well as they do, in a tenth of the time, and proves nothing to who has an
+// enemy. No promise is of it.
+const Fast = "xxh64"
 
 // A Digest is "algorithm:lower-case hex" of some content, as OCI spells it;
 // "" is none. Beside the algorithms that New knows there may be a protocol's
@@ -18,11 +25,11 @@ import (
 type Digest string
 
 // ParseDigest checks the spelling of s. Algorithms are sha512, sha384, sha256,
-// sha1 and md5.
+// sha1 and md5; what is parsed is somebody's promise, so [Fast] is not among them.
 func ParseDigest(s string) (Digest, error) {
 	algorithm, sum, _ := strings.Cut(s, ":")
 	h := Digest(s).New()
-	if h == nil {
+	if h == nil || algorithm == Fast {
 		return "", fmt.Errorf("digest %q: unknown algorithm %q", s, algorithm)
 	}
 	if b, err := hex.DecodeString(sum); err != nil || len(b) != h.Size() || strings.ToLower(sum) != sum {
@@ -61,6 +68,8 @@ func (d Digest) New() hash.Hash {
 		return sha1.New()
 	case "md5":
 		return md5.New()
+	case Fast:
+		return xxhash.New()
 	}
 	return nil
 }

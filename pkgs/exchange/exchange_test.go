@@ -65,3 +65,14 @@ func TestParseDigest(t *testing.T) {
 		assert.Error(t, err, bad)
 	}
 }
+
+// Damage is told by it, but nobody's promise.
+func TestFast(t *testing.T) {
+	h := exchange.Digest(exchange.Fast + ":").New()
+	require.NotNil(t, h)
+	_, _ = h.Write([]byte("a"))
+	d := exchange.NewDigest(exchange.Fast, h.Sum(nil))
+	assert.Equal(t, exchange.Digest("xxh64:d24ec4f1a98c6e5b"), d, "XXH64 of \"a\" with seed 0")
+	_, err := exchange.ParseDigest(string(d))
+	assert.Error(t, err)
+}

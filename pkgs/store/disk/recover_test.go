@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
 	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/store/storetest"
 )
 
@@ -135,6 +136,30 @@ func TestCrash(t *testing.T) { // F24, F26
 			})
 		})
 	}
+}
+
+// Damage is told by a fast digest too.
+func TestCrashFast(t *testing.T) {
+	o := Options{Root: t.TempDir()}
+	s := open(t, o)
+	for _, path := range []string{"/whole", "/damaged"} {
+		e := storetest.Entry(key(path), []byte("hello"))
+		h := exchange.Digest(exchange.Fast + ":").New()
+		_, _ = h.Write([]byte("hello"))
+		e.Digest = exchange.NewDigest(exchange.Fast, h.Sum(nil))
+		d, err := s.Draft(t.Context(), e.Size)
+		require.NoError(t, err)
+		_, err = d.WriteAt([]byte("hello"), 0)
+		require.NoError(t, err)
+		require.NoError(t, d.Commit(t.Context(), e))
+		require.NoError(t, d.Close())
+	}
+	crash(s)
+	require.NoError(t, os.WriteFile(filepath.Join(o.Root, "damaged"), []byte("hellO"), 0o600))
+	s = open(t, o)
+	_, b := storetest.Get(t, s, key("/whole"))
+	assert.Equal(t, "hello", string(b))
+	storetest.Missing(t, s, key("/damaged"))
 }
 
 func TestProofIsRemembered(t *testing.T) {
