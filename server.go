@@ -71,6 +71,7 @@ type Server struct {
 	via      string                      // this process in Via
 	epochs   *front.Epochs               // of the store
 	hot      atomic.Pointer[front.Table] // of the current revision; nil: it has none
+	warm     atomic.Uint64               // requests that it answered behind net/http
 	store    closingStore
 	ledger   *ledger.Ledger
 	cache    *cache.Cache
@@ -173,6 +174,11 @@ func New(cfg *Config, o Options) (_ *Server, err error) {
 
 // ServeHTTP answers one request, as Run does for those that come to the listeners.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if t := s.hot.Load(); t != nil && !s.upgrades.leaving.Load() && t.Serve(w, r) {
+		s.warm.Add(1)
+		return
+	}
+	front.Watch(r)
 	rev := s.hold()
 	if rev == nil {
 		http.Error(w, "stopped", http.StatusServiceUnavailable)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -162,7 +163,8 @@ var eachField = []string{
 	"Range: bytes=3-2\r\n", "Range: bytes=200000-\r\n", "Range: Bytes=1-2\r\n", "Range: bytes= 1-2\r\n", "Range: bytes=-0\r\n", "Range: bytes=-\r\n", "Range:\r\n",
 	"Range: bytes=1-2\r\nRange: bytes=3-4\r\n", "Range: bytes=1-2\r\nIf-Range: \"v1\"\r\n", "Range: bytes=1-99999999999999999999\r\n", "Range: bytes=-9999999\r\n", "If-None-Match: \"v1\"\r\n", "If-None-Match: \"v2\"\r\n", "If-Modified-Since: Thu, 02 Jan 2020 03:04:05 GMT\r\n",
 	"Authorization: Basic eDp4\r\n", "Cache-Control: no-cache\r\n", "X-Request-ID: mine\r\n", "Content-Length: 0\r\n", "Expect: 100-continue\r\n",
-	"X-Accel-Path: /x\r\n", "X-Forwarded-For: 1.2.3.4\r\n", "Via: 1.1 me\r\n", "Cookie: a=b\r\n",
+	"X-Accel-Path: /x\r\n", "X-Forwarded-For: 1.2.3.4\r\n", "Via: 1.1 me\r\n", "Cookie: a=b\r\n", "Npm-Session: a\r\npacote-version: 1\r\n",
+	"Referer: a\r\nPriority: u=1\r\nRange: bytes=1-2\r\n", "Dnt: 1\r\nDnt: 2\r\nX-Own: a\r\n", "Cookie: a=b\r\nRange: bytes=1-2,4-5\r\n", "Cookie: a=b\r\nAccept: a\r\nAccept: b\r\n",
 }
 
 // Requests that come to an answer in front of net/http, and many that do not, get
@@ -194,7 +196,64 @@ func TestHotIsEqual(t *testing.T) {
 		sameAnswers(t, hot, cold, "DELETE /small HTTP/1.1\r\nHost: x\r\n\r\n")
 	}
 	assert.Greater(t, hot.Stats().Hot-before, uint64(100), "or this compares nothing")
+	assert.Greater(t, hot.Stats().Warm, uint64(10), "likewise")
 	assert.Zero(t, cold.Stats().Hot)
+	assert.Zero(t, cold.Stats().Warm)
+}
+
+// So do those of HTTP/2, which net/http brings.
+func TestWarmIsEqual(t *testing.T) {
+	hot, cold, clock := pairs(t)
+	overH2 := func(s *hotServer) (get func(method, path, ranged string) (*http.Response, string)) {
+		server := httptest.NewUnstartedServer(s.Server)
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		return func(method, path, ranged string) (*http.Response, string) {
+			r, err := http.NewRequest(method, server.URL+path, nil)
+			require.NoError(t, err)
+			r.Host = "x"
+			if ranged != "" {
+				r.Header.Set("Range", ranged)
+			}
+			resp, err := server.Client().Do(r)
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			for name := range resp.Header {
+				switch name {
+				case "Date", "X-Request-Id", "Via":
+					resp.Header[name] = []string{"some"}
+				}
+			}
+			if mediaType, _, ok := strings.Cut(resp.Header.Get("Content-Type"), "; boundary="); ok {
+				resp.Header.Set("Content-Type", mediaType)
+				body = nil
+			}
+			return resp, string(body)
+		}
+	}
+	one, other := overH2(hot), overH2(cold)
+	for _, wait := range []time.Duration{0, time.Second, 3 * time.Second} {
+		clock.Add(int64(wait))
+		for _, path := range warmed {
+			one("GET", path, "")
+		}
+		for _, path := range append(warmed, "/absent", "/-/healthz") {
+			for _, method := range []string{"GET", "HEAD"} {
+				for _, ranged := range []string{"", "bytes=5-9", "bytes=-3", "bytes=1-2,4-5", "bytes=999999-"} {
+					got, gotBody := one(method, path, ranged)
+					want, wantBody := other(method, path, ranged)
+					assert.Equal(t, 2, got.ProtoMajor)
+					assert.Equal(t, want.StatusCode, got.StatusCode)
+					assert.Equal(t, want.Header, got.Header, "%s %s %s", method, path, ranged)
+					assert.Equal(t, wantBody, gotBody, "%s %s %s", method, path, ranged)
+				}
+			}
+		}
+	}
+	assert.Greater(t, hot.Stats().Warm, uint64(30), "or this compares nothing")
 }
 
 // FuzzHot is TestHotIsEqual for requests that nobody thought of.

@@ -280,7 +280,8 @@ type Stats struct {
 	// limits.connections-per-client, and because there was no descriptor left.
 	RefusedAll, RefusedClient, RefusedFiles int64
 
-	Hot uint64 // requests that were answered from memory, in front of net/http
+	Hot  uint64 // requests that were answered from memory, in front of net/http
+	Warm uint64 // and behind it
 
 	// Requests that the guard of connections refused, by reason (see [front.Front.Stats]).
 	Guard map[string]uint64
@@ -297,6 +298,7 @@ func (s *Server) Stats() Stats {
 		RefusedClient: n.refusedClient.Load(),
 		RefusedFiles:  n.refusedFiles.Load(),
 		Hot:           s.doors.answered(),
+		Warm:          s.warm.Load(),
 		Guard:         s.doors.refused(),
 	}
 }

@@ -69,6 +69,7 @@ func (s *Server) door(cfg *Config, old *door) *door {
 		Fields:        l.lines,
 		HeaderTimeout: l.header,
 		Ready:         &s.hot,
+		Watched:       true,
 		IdleTimeout:   l.idle,
 		Connect:       l.connect,
 		Streams:       l.streams,

@@ -2,6 +2,7 @@ package front
 
 import (
 	"errors"
+	"hash/maphash"
 	"net"
 	"net/http"
 	"sync"
@@ -52,12 +53,13 @@ func (c *conn) answer(b []byte) (bool, error) {
 	if t == nil || !h.get || !h.plain || h.minor != '1' || c.local || c.ended.Load() {
 		return false, nil
 	}
-	r := t.lookup(h.target.of(b), h.host.of(b), h.accept.of(b))
+	target := h.target.of(b)
+	r := lookup(t, maphash.Bytes(t.seed, target), target, h.host.of(b), h.accept.of(b))
 	if r == nil || !r.token.holds() || r.file != nil && !c.files {
 		return false, nil
 	}
 	wall, now := time.Now(), t.options.Now()
-	if now.After(r.soft) && (now.After(r.hard) || r.renewing.CompareAndSwap(false, true)) {
+	if r.due(now) {
 		return false, nil
 	}
 	d := drafts.Get().(*draft)
@@ -67,10 +69,11 @@ func (c *conn) answer(b []byte) (bool, error) {
 	if h.ranged.to > 0 && !a.narrow(h.ranged.of(b)) {
 		return false, nil
 	}
-	head, fresh := r.appendHead(d.head[:0], now, f.stamp(wall), a)
-	if d.head = head; !fresh {
+	if !r.judge(now, a) {
 		return false, nil
 	}
+	head := r.appendHead(d.head[:0], now, f.stamp(wall), a)
+	d.head = head
 	if !r.used.Load() {
 		r.used.Store(true)
 	}
@@ -134,10 +137,7 @@ func (a *Answer) narrow(field []byte) (ok bool) {
 // send writes head and body, the deadline being set. A client has the write timeout for each piece that
 // one of the minimum rate would take in that time.
 func (c *conn) send(o *TableOptions, head, body []byte) error {
-	piece := len(body)
-	if o.WriteTimeout > 0 {
-		piece = int(min(max(float64(o.MinRate)*o.WriteTimeout.Seconds(), 4<<10), 64<<10))
-	}
+	piece := o.piece(len(body))
 	first := min(piece, len(body))
 	if err := c.write(head, body[:first]); err != nil {
 		return err

@@ -53,6 +53,8 @@ type conn struct {
 	mu       sync.Mutex
 	deadline time.Time     // of reading, as net/http set it; guarded by mu
 	wake     chan struct{} // closed when deadline changes or the conn is closed, if somebody waits; guarded by mu
+	rise     sync.Cond     // as wake, of mu
+	watched  bool          // the request under way may take time; guarded by mu
 	closed   bool          // guarded by mu
 	hurried  bool          // the deadline in force is a head's; guarded by mu
 	linger   bool          // there is an answer that a reset could overtake; guarded by mu
@@ -82,6 +84,7 @@ func (c *tlsConn) ConnectionState() tls.ConnectionState { return c.inner.Connect
 // its listener is closed.
 func (f *Front) wrap(c net.Conn, ended *atomic.Bool) net.Conn {
 	g := &conn{Conn: c, front: f, ended: ended, lane: rand.Uint32()}
+	g.rise.L = &g.mu
 	if a := c.LocalAddr(); a != nil {
 		g.local = a.Network() == "unix"
 	}
@@ -121,6 +124,9 @@ func (c *conn) state(s http.ConnState) {
 	switch s {
 	case http.StateIdle:
 		c.busy = false
+		c.mu.Lock()
+		c.watched = false
+		c.mu.Unlock()
 	case http.StateHijacked:
 		c.busy, c.raw = false, true
 	}
@@ -321,6 +327,9 @@ func (c *conn) hurry() {
 // kept; behind the first ones nothing is read, so that a client cannot make us
 // buffer its pipeline.
 func (c *conn) hold() error {
+	if c.front.options.Watched {
+		c.rest()
+	}
 	if c.pos == len(c.buf) {
 		c.room()
 		n, err := c.Conn.Read(c.buf[len(c.buf):cap(c.buf)])
@@ -356,6 +365,30 @@ func (c *conn) hold() error {
 	}
 }
 
+// rest waits until somebody watches the request under way, or its answer has ended,
+// which net/http says by a deadline in the past: it costs less than a look for bytes
+// that are not there, and what follows from it.
+func (c *conn) rest() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.watched && !c.closed && (c.deadline.IsZero() || time.Until(c.deadline) > 0) {
+		c.rise.Wait()
+	}
+}
+
+// Watch is called by handlers of requests that may take time, where [Options.Watched] is
+// set: their context ends when the client leaves from now on.
+func Watch(r *http.Request) {
+	c, _ := r.Context().Value(connKey{}).(*conn)
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watched = true
+	c.rise.Broadcast()
+}
+
 // SetReadDeadline keeps its meaning for net/http, also while Read holds bytes back.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
@@ -389,6 +422,7 @@ func (c *conn) Close() error {
 
 // stir wakes who holds. mu is held.
 func (c *conn) stir() {
+	c.rise.Broadcast()
 	if c.wake != nil {
 		close(c.wake)
 		c.wake = nil

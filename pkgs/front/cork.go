@@ -29,7 +29,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if len(c.held) == 0 {
-		return c.Conn.Write(p)
+		return c.put(p)
 	}
 	if err := c.writeHeld(p); err != nil {
 		return 0, err
@@ -52,9 +52,23 @@ func (c *conn) writeHeld(p []byte) error {
 	defer joined.Put(b)
 	n := copy(b[:], held)
 	n += copy(b[n:], p)
-	_, err := c.Conn.Write(b[:n])
+	_, err := c.put(b[:n])
 	return err
 }
+
+// put writes p, as the front's own answers are written if p is small.
+func (c *conn) put(p []byte) (int, error) {
+	if c.socket == nil || len(p) > maxPushed {
+		return c.Conn.Write(p)
+	}
+	if err := c.socket.push(p, nil, 0); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// maxPushed is up to where a write that the scheduler is not told of is short.
+const maxPushed = 64 << 10
 
 // maxJoined is up to where what leaves together is copied together.
 const maxJoined = 8 << 10

@@ -51,6 +51,10 @@ type Options struct {
 	// Else it is 405.
 	Connect bool
 
+	// Watched says that handlers call [Watch]. Else whether the client of an HTTP/1 request
+	// leaves is watched from its beginning, as by net/http.
+	Watched bool
+
 	Streams int // of an HTTP/2 connection at a time: 100
 
 	// Ready is the table that requests are answered from; nil, there and then or
@@ -103,7 +107,7 @@ func New(o Options) *Front {
 }
 
 // Prepare makes s a server for the listeners of f. It belongs before s serves,
-// and behind everything else that sets ConnState, which goes on to be called: it is
+// and behind everything else that sets ConnState and ConnContext, which go on to be called: it is
 // how the guard learns that a response has ended. A conn of f that s is not told
 // of stays silent behind its first request.
 //
@@ -122,6 +126,7 @@ func (f *Front) Prepare(s *http.Server) {
 			next(c, state)
 		}
 	}
+	s.ConnContext = connContext(s.ConnContext)
 	h2 := http.HTTP2Config{}
 	if s.HTTP2 != nil {
 		h2 = *s.HTTP2

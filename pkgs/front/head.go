@@ -221,11 +221,16 @@ func (h *head) unmoved(name []byte, at span, value []byte) bool {
 			return true
 		}
 	case len("User-Agent"): // and Connection
-		return fold(name, "user-agent") || fold(name, "connection") && fold(value, "keep-alive")
+		if fold(name, "user-agent") || fold(name, "connection") && fold(value, "keep-alive") {
+			return true
+		}
 	case len("Accept-Encoding"): // and Accept-Language
-		return fold(name, "accept-encoding") || fold(name, "accept-language")
+		if fold(name, "accept-encoding") || fold(name, "accept-language") {
+			return true
+		}
 	}
-	return false
+	// What npm says of itself; see inert.
+	return len(name) > len("npm-") && fold(name[:len("npm-")], "npm-") || len(name) > len("pacote-") && fold(name[:len("pacote-")], "pacote-")
 }
 
 // complete judges what only the whole head shows.

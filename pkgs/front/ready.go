@@ -65,8 +65,10 @@ type Ready struct {
 
 	policy   freshness.Policy
 	outcome  exchange.Outcome
-	parts    []part // of the head
-	partial  []part // of that of a stretch; nil: there is none
+	fields   []field // of the header
+	parts    []part  // of the head
+	partial  []part  // of that of a stretch; nil: there is none
+	spoken   atomic.Pointer[spoken]
 	body     []byte
 	file     *descriptor // instead of body, if the content is large
 	identity identity
@@ -113,119 +115,113 @@ type stored interface {
 	Stat() (fs.FileInfo, error)
 }
 
-// simple says whether r is a request that only Host, Accept and Range, of all its
-// fields, can matter to: it is head.plain for one that net/http has parsed.
-func simple(r *http.Request) bool {
-	if r.Method != http.MethodGet || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close || r.ContentLength != 0 || r.RequestURI == "" || r.RequestURI[0] != '/' {
+// A field is one of an answer's header: its values, or what stands around what changes in
+// the only one.
+type field struct {
+	name         string
+	values       []string // if nothing changes
+	before, rest string
+	then         dynamic
+}
+
+// render prepares the heads of a response: what net/http would write of h, split at what
+// changes between two requests.
+func (r *Ready) render(h http.Header) (ok bool) {
+	if r.fields, ok = r.compose(h); !ok {
 		return false
 	}
-	for name, values := range r.Header {
-		switch name {
-		case "User-Agent", "Accept-Encoding", "Accept-Language":
-		case "Accept", "Range":
-			if len(values) > 1 {
-				return false
-			}
-		case "Connection":
-			for _, v := range values {
-				if !fold(v, "keep-alive") {
-					return false
-				}
-			}
-		default:
-			return false
-		}
+	_, dated := h["Date"]
+	r.parts = split("HTTP/1.1 200 OK\r\n", r.fields, dated)
+	at, found := slices.BinarySearchFunc(r.fields, "Content-Range", func(f field, name string) int { return strings.Compare(f.name, name) })
+	if !found && len(h["Content-Length"]) == 1 {
+		fields := slices.Insert(slices.Clone(r.fields), at, field{name: "Content-Range", then: contentRange})
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == "Content-Length" })
+		fields[i] = field{name: "Content-Length", then: length}
+		r.partial = split("HTTP/1.1 206 Partial Content\r\n", fields, dated)
 	}
 	return true
 }
 
-// render splits the heads of a response at what changes between two requests. They
-// are what net/http would write.
-func (r *Ready) render(h http.Header) bool {
-	names := slices.Sorted(maps.Keys(h))
-	var ok bool
-	if r.parts, ok = r.split("HTTP/1.1 200 OK\r\n", h, names); !ok {
-		return false
-	}
-	if at, found := slices.BinarySearch(names, "Content-Range"); !found && len(h["Content-Length"]) == 1 {
-		names = slices.Insert(names, at, "Content-Range")
-		r.partial, _ = r.split("HTTP/1.1 206 Partial Content\r\n", h, names)
-	}
-	return true
-}
-
-// split is the head of status and the fields of h by names. With Content-Range among them, which h
-// does not have, it is that of a stretch.
-func (r *Ready) split(status string, h http.Header, names []string) (parts []part, ok bool) {
-	var b bytes.Buffer
-	cut := func(then dynamic) {
-		parts = append(parts, part{bytes.Clone(b.Bytes()), then})
-		b.Reset()
-	}
-	field := func(name string, value dynamic) {
-		b.WriteString(name + ": ")
-		cut(value)
-		b.WriteString("\r\n")
-	}
-	b.WriteString(status)
-	for _, name := range names {
-		values := h[name]
+// compose is h in the order that net/http writes it in; false if that is of one connection
+// only.
+func (r *Ready) compose(h http.Header) ([]field, bool) {
+	fields := make([]field, 0, len(h))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		f := field{name: name, values: h[name]}
 		switch name {
 		case "Age":
-			field(name, age)
-			continue
+			f.then = age
 		case "X-Request-Id":
-			field(name, requestID)
-			continue
-		case "Content-Range":
-			field(name, contentRange)
-			continue
-		case "Content-Length":
-			if slices.Contains(names, "Content-Range") {
-				field(name, length)
-				continue
-			}
+			f.then = requestID
 		case "Cache-Status":
-			if len(values) != 1 {
+			if len(f.values) != 1 {
 				return nil, false
 			}
 			if !r.outcome.HasTTL {
 				break
 			}
 			const mark = "; ttl="
-			i := strings.LastIndex(values[0], mark)
+			i := strings.LastIndex(f.values[0], mark)
 			if i < 0 {
 				return nil, false
 			}
-			rest := strings.TrimLeft(values[0][i+len(mark):], "0123456789")
-			b.WriteString("Cache-Status: " + values[0][:i+len(mark)])
-			cut(ttl)
-			b.WriteString(rest + "\r\n")
-			continue
+			i += len(mark)
+			f.before, f.rest = f.values[0][:i], strings.TrimLeft(f.values[0][i:], "0123456789")
+			f.then = ttl
 		case "Connection", "Transfer-Encoding", "Trailer":
-			return nil, false // of one connection
-		}
-		one := http.Header{name: values}
-		if one.Write(&b) != nil {
 			return nil, false
 		}
+		fields = append(fields, f)
 	}
-	if len(h["Date"]) == 0 {
-		field("Date", date)
-	}
-	b.WriteString("\r\n")
-	cut(end)
-	return parts, true
+	return fields, true
 }
 
-// appendHead appends the head of a as it is now, and says whether the entry is still fresh.
-func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, a *Answer) ([]byte, bool) {
-	verdict, left := r.policy.Judge(r.Entry.Received, now)
-	if verdict != freshness.Fresh || (left != freshness.Forever) != r.outcome.HasTTL {
-		return b, false
+// split is the head of a status and fields. If Date is not one of them it comes last.
+func split(status string, fields []field, dated bool) (parts []part) {
+	var b bytes.Buffer
+	cut := func(f field) {
+		b.WriteString(f.name + ": " + f.before)
+		parts = append(parts, part{bytes.Clone(b.Bytes()), f.then})
+		b.Reset()
+		b.WriteString(f.rest + "\r\n")
 	}
+	b.WriteString(status)
+	for _, f := range fields {
+		if f.then != end {
+			cut(f)
+			continue
+		}
+		one := http.Header{f.name: f.values}
+		_ = one.Write(&b) // memory takes it
+	}
+	if !dated {
+		cut(field{name: "Date", then: date})
+	}
+	b.WriteString("\r\n")
+	return append(parts, part{bytes.Clone(b.Bytes()), end})
+}
+
+// judge puts the outcome in a as it is now, and says whether the entry is still fresh.
+func (r *Ready) judge(now time.Time, a *Answer) bool {
+	verdict, left := r.policy.Judge(r.Entry.Received, now)
 	a.Outcome = r.outcome
 	a.Outcome.TTL = left
+	return verdict == freshness.Fresh && (left != freshness.Forever) == r.outcome.HasTTL
+}
+
+// due says whether this request is to go the long way, to look again: the first one
+// behind a lifetime, and all behind two.
+func (r *Ready) due(now time.Time) bool {
+	return now.After(r.soft) && (now.After(r.hard) || r.renewing.CompareAndSwap(false, true))
+}
+
+// age is the value of Age, in seconds.
+func (r *Ready) age(now time.Time) int64 {
+	return int64(freshness.Age(r.Entry.Header, r.Entry.Requested, r.Entry.Received, now).Seconds())
+}
+
+// appendHead appends the head of a, which was judged, as it is now.
+func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, a *Answer) []byte {
 	parts := r.parts
 	if a.Status == http.StatusPartialContent {
 		parts = r.partial
@@ -235,9 +231,9 @@ func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, a *Answer) ([]
 		b = append(b, p.text...)
 		switch p.then {
 		case age:
-			b = strconv.AppendInt(b, int64(freshness.Age(r.Entry.Header, r.Entry.Requested, r.Entry.Received, now).Seconds()), 10)
+			b = strconv.AppendInt(b, r.age(now), 10)
 		case ttl:
-			b = strconv.AppendInt(b, int64(left/time.Second), 10)
+			b = strconv.AppendInt(b, int64(a.Outcome.TTL/time.Second), 10)
 		case requestID:
 			from := len(b)
 			b = strconv.AppendUint(b, rand.Uint64(), 36)
@@ -250,5 +246,5 @@ func (r *Ready) appendHead(b []byte, now time.Time, stamp []byte, a *Answer) ([]
 			b = a.part.appendContentRange(b, r.Entry.Size)
 		}
 	}
-	return b, true
+	return b
 }

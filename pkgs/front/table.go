@@ -16,7 +16,7 @@ const (
 	sets     = 4096
 	doors    = 1 << 15
 	maxReady = 64 << 10  // bytes of content that is kept in memory
-	fixed    = 2 << 10   // what an answer costs beside its content
+	fixed    = 3 << 10   // what an answer costs beside its content
 	filed    = 512 << 10 // what counts for content that is sent from its file: few have a descriptor
 )
 
@@ -72,9 +72,9 @@ func (t *Table) Begin(key exchange.Key) (epoch uint64) {
 	return t.options.Epochs.cell(key).Load()
 }
 
-// lookup finds an answer to a GET or HEAD of target; nil if there is none.
-func (t *Table) lookup(target, host, accept []byte) *Ready {
-	hash := maphash.Bytes(t.seed, target)
+// lookup finds an answer to a GET or HEAD of target, which has that hash; nil if there
+// is none.
+func lookup[T string | []byte](t *Table, hash uint64, target, host, accept T) *Ready {
 	set := &t.sets[hash%sets]
 	for i := range set {
 		if r := set[i].Load(); r != nil && r.hash == hash && r.Target == string(target) && r.host == string(host) && r.accept == string(accept) {
@@ -88,7 +88,7 @@ func (t *Table) lookup(target, host, accept []byte) *Ready {
 // another request that says the same would be answered the same, but for the
 // times: the whole of a stored file, of an entry that is the request's own.
 func (t *Table) Publish(epoch uint64, h Hit) {
-	if !simple(h.Request) {
+	if h.Request.Method != http.MethodGet || !simple(h.Request) {
 		return
 	}
 	token := token{t.options.Epochs.cell(h.Exchange.Key), epoch}
@@ -114,15 +114,13 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 		door.Store(uint32(r.hash))
 		return
 	}
-	if accept := h.Request.Header["Accept"]; len(accept) > 0 {
-		r.accept = accept[0]
-	}
+	r.accept = first(h.Request.Header["Accept"])
 	info, err := file.Stat()
 	if err != nil || info.Size() != e.Size {
 		return
 	}
 	r.identity = identity{info, e.Size}
-	if !r.render(header) || !r.fill(file, t.lookup([]byte(r.Target), []byte(r.host), []byte(r.accept))) {
+	if !r.render(header) || !r.fill(file, lookup(t, r.hash, r.Target, r.host, r.accept)) {
 		return
 	}
 	now := t.options.Now()
