@@ -21,6 +21,9 @@ type companion struct {
 	noStore bool
 }
 
+// there says that a mirror has it: that it has none is an answer too.
+func (c *companion) there() bool { return c.entry.Status == http.StatusOK }
+
 func (c *companion) response() *exchange.Response {
 	return &exchange.Response{Entry: c.entry, Body: buffered(c.content), NoStore: c.noStore}
 }
@@ -46,7 +49,7 @@ func (t *gate) fetchCompanions(ctx context.Context, req *exchange.Request, e *ex
 	some := false
 	for _, path := range paths {
 		c, err := t.fetchCompanion(ctx, companionOf(t.format.Request(path), e.Digest), e.Mirror)
-		there := err == nil && c.entry.Status == http.StatusOK
+		there := err == nil && c.there()
 		switch {
 		case !there && t.had(req.Key.Path, path):
 			return nil, fmt.Errorf("%w: no %s", errMixed, path)
@@ -129,7 +132,7 @@ func (t *gate) companion(ctx context.Context, req *exchange.Request, digest exch
 		return nil, gone
 	}
 	c, err = t.fetchCompanion(ctx, req, resp.Entry.Mirror)
-	if err == nil && c.entry.Status == http.StatusOK {
+	if err == nil && c.there() {
 		err = t.still(ctx, stored, resp.Entry)
 		if gen := t.read(root, digest); err == nil && gen != nil && t.format.Agrees != nil && !t.format.Agrees(gen.Root, req.Key.Path, c.content) {
 			err = errMixed

@@ -323,7 +323,7 @@ func (t *gate) publish(ctx context.Context, gen *Generation, root *companion, wi
 	for _, c := range with {
 		t.store(ctx, companionOf(t.format.Request(c.entry.Key.Path), gen.Digest), c)
 	}
-	if t.format.Read != nil {
+	if t.format.Read != nil || slices.ContainsFunc(with, (*companion).there) {
 		was := rootWas(t.format.Request(gen.Path), gen.Digest)
 		t.store(ctx, was, root)
 		t.retain(ctx, was, root)
@@ -334,7 +334,7 @@ func (t *gate) publish(ctx context.Context, gen *Generation, root *companion, wi
 	s := t.setLocked(gen.Path)
 	s.current, s.with = gen.Digest, nil
 	for _, c := range with {
-		if c.entry.Status == http.StatusOK {
+		if c.there() {
 			s.with = append(s.with, c.entry.Key.Path)
 		}
 	}

@@ -136,19 +136,26 @@ func NewGenerations(o *Options, f Format, g GenerationOptions) *Generations {
 
 // Root answers a client that asks for a root, and remembers which one it was given.
 func (g *Generations) Root(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	resp, err := g.expected(ctx, next, req)
-	if resp == nil && err == nil {
-		resp, err = next.Get(ctx, req)
+	resp := g.expected(ctx, next, req)
+	early := resp != nil
+	if !early {
+		var err error
+		if resp, err = next.Get(ctx, req); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil || resp.Entry.Status != http.StatusOK || req.Head {
-		return resp, err
+	if resp.Entry.Status != http.StatusOK || req.Head {
+		return resp, nil
 	}
 	gen := g.generation(resp)
 	if gen == nil {
 		return resp, nil
 	}
-	if newer := g.advance(gen); newer != "" {
+	// Who was given the companion of this one before is given it, though others have
+	// a newer one by now: to that client nothing goes back.
+	if newer := g.advance(gen); newer != "" && !early {
 		resp.Body.Close()
+		var err error
 		if resp, gen, err = g.regain(ctx, next, req, newer); err != nil {
 			return nil, err
 		}
@@ -163,24 +170,26 @@ func (g *Generations) Root(ctx context.Context, next exchange.Source, req *excha
 	return resp, nil
 }
 
-// expected is the root that a client has had the companion of a moment ago; nil
-// if there is none, or it has been replaced.
-//
-// BUG: a root that was replaced between the two is not kept: that client has the
-// companion of the one before, finds it wrong, and has both when it asks again.
-func (g *Generations) expected(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+// expected is the root that a client has had the companion of a moment ago, be it
+// that another one has taken its place since; nil if there is none, or it is gone.
+func (g *Generations) expected(ctx context.Context, next exchange.Source, req *exchange.Request) *exchange.Response {
 	p, ok := g.pin(req.Client, req.Key.Path, earlyTime)
 	if !ok || !p.early || req.Policy.Class != freshness.Mutable {
-		return nil, nil
+		return nil
 	}
-	ask := *req
-	ask.Policy.TTL = freshness.Forever // whatever is there
-	resp, err := next.Get(ctx, &ask)
-	if err == nil && resp.Entry.Digest != p.digest {
+	there := *req
+	there.Policy.TTL = freshness.Forever // whatever it is
+	for _, ask := range []*exchange.Request{&there, rootWas(req, p.digest)} {
+		resp, err := next.Get(ctx, ask)
+		if err != nil {
+			continue
+		}
+		if resp.Entry.Status == http.StatusOK && resp.Entry.Digest == p.digest {
+			return resp
+		}
 		resp.Body.Close()
-		return nil, nil
 	}
-	return resp, err
+	return nil
 }
 
 // Companion answers a client that asks for what goes with a root: the one that
