@@ -83,15 +83,20 @@ func (b *bench) firstByte() error {
 // big is b: a gibibyte, cold: as fast as it goes, and over what a fast network gives.
 func (b *bench) big() error {
 	fmt.Println("b. 1 GiB cold miss, mirror without limit (direct is memory to memory)")
-	if err := b.gibibyte(b.rounds); err != nil {
+	if err := b.gibibyte(b.rounds, false); err != nil {
+		return err
+	}
+	b.Close()
+	fmt.Println("   the same, thrown away by its client")
+	if err := b.gibibyte(b.rounds, true); err != nil {
 		return err
 	}
 	b.Close()
 	fmt.Println("   mirror at 200 MiB/s")
-	return b.gibibyte(min(b.rounds, 2), "-rate", strconv.Itoa(200*mib))
+	return b.gibibyte(min(b.rounds, 2), false, "-rate", strconv.Itoa(200*mib))
 }
 
-func (b *bench) gibibyte(rounds int, stub ...string) error {
+func (b *bench) gibibyte(rounds int, blind bool, stub ...string) error {
 	const size = 1 << 30
 	mirrors, err := b.stubs(stub)
 	if err != nil {
@@ -111,6 +116,7 @@ func (b *bench) gibibyte(rounds int, stub ...string) error {
 				order = append(order, name)
 			}
 			c := newClient(b.pattern)
+			c.blind = blind
 			before := p.cpu()
 			g := c.get(fmt.Sprintf("%s/b/%d-%d", p.url(), size, seed))
 			c.close()
@@ -133,7 +139,7 @@ func (b *bench) gibibyte(rounds int, stub ...string) error {
 		}
 		fmt.Printf("   %-12s %5.0f MiB/s  %.2f of direct", name, speed, speed/direct)
 		if i > 0 {
-			fmt.Printf("  peak %.0f MiB  cpu %.2f s/GiB", quantile(peaks[order[i]], 1), quantile(cpus[order[i]], 0.5))
+			fmt.Printf("  %.2f of nginx  peak %.0f MiB  cpu %.2f s/GiB", speed/quantile(speeds["nginx"], 0.5), quantile(peaks[order[i]], 1), quantile(cpus[order[i]], 0.5))
 		}
 		fmt.Println()
 	}
@@ -142,25 +148,41 @@ func (b *bench) gibibyte(rounds int, stub ...string) error {
 
 // shared is c: a hundred clients, one cold object.
 func (b *bench) shared() error {
-	fmt.Println("c. 100 clients, one cold 100 MiB object, mirror at 50 MiB/s")
-	for round := range min(b.rounds, 2) {
+	fmt.Println("c. 100 clients, one cold 100 MiB object, mirror at 50 MiB/s; all of them compare, or all but one throw away")
+	for _, blind := range []bool{false, true} {
 		for _, name := range []string{"nginx", "cache-proxy"} {
 			if name == "cache-proxy" && b.proxy == "" {
 				continue
 			}
-			if err := b.share(name, round); err != nil {
-				return err
+			var alone, together []float64
+			for round := range b.rounds {
+				one, all, err := b.share(name, round, blind)
+				if err != nil {
+					return err
+				}
+				b.Close()
+				alone, together = append(alone, one), append(together, all)
 			}
-			b.Close()
+			one, all := quantile(alone, 0.5), quantile(together, 0.5)
+			fmt.Printf("   %-12s %-12s one client alone %.2f s, all of a hundred %.2f s: %.2f\n", name, manner(blind), one, all, all/one)
 		}
 	}
 	return nil
 }
 
-func (b *bench) share(name string, round int) error {
+func manner(blind bool) string {
+	if blind {
+		return "throw away"
+	}
+	return "compare"
+}
+
+// share is how long one client alone takes for a cold object, and how long until the last
+// of a hundred has another, in seconds.
+func (b *bench) share(name string, round int, blind bool) (alone, together float64, err error) {
 	mirrors, err := b.stubs([]string{"-rate", strconv.Itoa(50 * mib)})
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	var p *process
 	if name == "nginx" {
@@ -169,25 +191,36 @@ func (b *bench) share(name string, round int) error {
 		p, err = b.startProxy("", mirrors...)
 	}
 	if err != nil {
-		return err
+		return 0, 0, err
+	}
+	one := newClient(b.pattern)
+	one.blind = blind
+	g := one.get(fmt.Sprintf("%s/c/one/%d-%d", p.url(), 100*mib, round))
+	one.close()
+	if g.err != nil {
+		return 0, 0, g.err
+	}
+	_, before, _, err := stats(mirrors[0])
+	if err != nil {
+		return 0, 0, err
 	}
 	start := time.Now()
-	all := crowd(b.pattern, 100, same(fmt.Sprintf("%s/c/%d-%d", p.url(), 100*mib, round), 100))
+	all := crowd(b.pattern, 100, blind, same(fmt.Sprintf("%s/c/%d-%d", p.url(), 100*mib, round), 100))
 	took := time.Since(start)
 	if n, err := failures(all); n > 0 {
-		return fmt.Errorf("%s: %d of %d clients failed: %w", name, n, len(all), err)
+		return 0, 0, fmt.Errorf("%s: %d of %d clients failed: %w", name, n, len(all), err)
 	}
 	_, bodies, _, err := stats(mirrors[0])
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	var firsts []time.Duration
 	for _, g := range all {
 		firsts = append(firsts, g.ttfb())
 	}
-	fmt.Printf("   %-12s upstream bodies %d  first byte: first %s, median %s, spread %s  all done %.2f s  peak %.0f MiB\n", name, bodies,
+	fmt.Printf("   %-12s %-12s upstream bodies %d  first byte: first %s, median %s, spread %s  all done %.2f s  peak %.0f MiB\n", name, manner(blind), bodies-before,
 		ms(quantile(firsts, 0)), ms(quantile(firsts, 0.5)), ms(quantile(firsts, 1)-quantile(firsts, 0)), took.Seconds(), p.peak())
-	return nil
+	return g.end.Sub(g.start).Seconds(), took.Seconds(), nil
 }
 
 // small is d: many small misses over five mirrors, and one mirror that hangs.
@@ -206,7 +239,7 @@ func (b *bench) small() error {
 	for round := range b.rounds {
 		for i, p := range servers {
 			start := time.Now()
-			all := crowd(b.pattern, 50, counted(p.url()+"/d", 4096, round*count, count))
+			all := crowd(b.pattern, 50, false, counted(p.url()+"/d", 4096, round*count, count))
 			rates[i] = append(rates[i], count/time.Since(start).Seconds())
 			if n, err := failures(all); n > 0 {
 				return fmt.Errorf("%s: %d of %d failed: %w", p.name, n, len(all), err)
@@ -281,19 +314,27 @@ func (b *bench) hits() error {
 		if err != nil {
 			return err
 		}
-		alone.name = "net/http alone"
+		alone.name = "without memory"
 		servers = append(servers, alone)
 	}
+	// A field that the front does not know leads to net/http.
+	subjects := []subject{{servers[0], nil}}
+	for _, p := range servers[1:] {
+		subjects = append(subjects, subject{p, nil})
+		if p.name != "without memory" {
+			subjects = append(subjects, subject{p, []string{"-H", "Referer: http://example.org/"}})
+		}
+	}
 	for _, size := range []int{1 << 10, 16 << 10, 256 << 10} {
-		rates, cpus, slowest := make([][]float64, len(servers)), make([][]float64, len(servers)), make([][]time.Duration, len(servers))
+		rates, cpus, slowest := make([][]float64, len(subjects)), make([][]float64, len(subjects)), make([][]time.Duration, len(subjects))
 		for range b.rounds {
-			for i, p := range servers {
+			for i, p := range subjects {
 				address := fmt.Sprintf("%s/e/%d-1", p.url(), size)
 				if g := newClient(b.pattern).get(address); g.err != nil {
 					return g.err
 				}
 				before := p.cpu()
-				rate, p99, err := load(wrk, address, 64)
+				rate, p99, err := load(wrk, address, 64, p.fields...)
 				if err != nil {
 					return fmt.Errorf("%s: %w", p.name, err)
 				}
@@ -301,13 +342,26 @@ func (b *bench) hits() error {
 				cpus[i] = append(cpus[i], float64((p.cpu()-before).Microseconds())/(rate*wrkSeconds))
 			}
 		}
-		for i, p := range servers {
+		for i, p := range subjects {
 			rate := quantile(rates[i], 0.5)
-			fmt.Printf("   %3d KiB  %-14s %7.0f req/s  %.2f of nginx  p99 %s  cpu %.1f µs/req (least %.1f)  peak %.0f MiB\n", size>>10, p.name, rate,
+			fmt.Printf("   %3d KiB  %-14s %7.0f req/s  %.2f of nginx  p99 %s  cpu %.1f µs/req (least %.1f)  peak %.0f MiB\n", size>>10, p.title(), rate,
 				rate/quantile(rates[0], 0.5), ms(quantile(slowest[i], 0.5)), quantile(cpus[i], 0.5), quantile(cpus[i], 0), p.peak())
 		}
 	}
 	return nil
+}
+
+// A subject is a server that is asked with some options of wrk.
+type subject struct {
+	*process
+	fields []string
+}
+
+func (s subject) title() string {
+	if s.fields != nil {
+		return "net/http alone"
+	}
+	return s.name
 }
 
 const wrkSeconds = 4
@@ -316,8 +370,9 @@ var perSecond, p99 = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`), regexp.Mus
 
 // load is the requests a second that wrk reports over so many connections, and how
 // long the slowest hundredth takes; an answer that is no 200, or takes ten seconds, is an error.
-func load(wrk, address string, connections int) (rate float64, slowest time.Duration, err error) {
-	out, err := exec.Command(wrk, "--latency", "--timeout", "10s", "-t2", fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", wrkSeconds), address).CombinedOutput()
+func load(wrk, address string, connections int, more ...string) (rate float64, slowest time.Duration, err error) {
+	args := append([]string{"--latency", "--timeout", "10s", "-t2", fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", wrkSeconds)}, more...)
+	out, err := exec.Command(wrk, append(args, address)...).CombinedOutput()
 	if err != nil {
 		return 0, 0, fmt.Errorf("wrk: %w: %s", err, out)
 	}

@@ -23,7 +23,7 @@ func (b *bench) misses() error {
 	for round := range b.rounds {
 		for _, p := range servers {
 			before, start := p.cpu(), time.Now()
-			got := crowd(b.pattern, clients, counted(p.url()+"/i", size, round*count, count))
+			got := crowd(b.pattern, clients, false, counted(p.url()+"/i", size, round*count, count))
 			rates[p] = append(rates[p], count/time.Since(start).Seconds())
 			cpus[p] = append(cpus[p], float64((p.cpu()-before).Microseconds())/count)
 			if n, err := failures(got); n > 0 {

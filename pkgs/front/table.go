@@ -115,15 +115,19 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 		return
 	}
 	r.accept = first(h.Request.Header["Accept"])
+	now := t.options.Now()
+	old := lookup(t, r.hash, r.Target, r.host, r.accept)
+	if old != nil && old.token == r.token && !now.After(old.soft) {
+		return // it says the same
+	}
 	info, err := file.Stat()
 	if err != nil || info.Size() != e.Size {
 		return
 	}
 	r.identity = identity{info, e.Size}
-	if !r.render(header) || !r.fill(file, lookup(t, r.hash, r.Target, r.host, r.accept)) {
+	if !r.render(header) || !r.fill(file, old) {
 		return
 	}
-	now := t.options.Now()
 	r.soft, r.hard = now.Add(lifetime), now.Add(2*lifetime)
 	t.put(r)
 	if r.file != nil {
