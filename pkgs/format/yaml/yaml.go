@@ -173,8 +173,8 @@ func (c *copier) place(line, text []byte, column int, whole bool) []byte {
 		}
 		key, value := []byte("*"), text[1:]
 		if !l.sequence {
-			key, value, _ = bytes.Cut(text, []byte(":"))
-			key = bytes.Trim(key, `"'`)
+			key, value, _ = bytes.Cut(text[1:], []byte(":")) // a key may begin with one: Ruby's symbols do
+			key = bytes.Trim(text[:1+len(key)], `"'`)
 		}
 		value = bytes.TrimLeft(value, " ")
 		at := column + len(text) - len(value)

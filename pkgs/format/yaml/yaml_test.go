@@ -63,6 +63,7 @@ func TestCopy(t *testing.T) {
 			"a:\n  one:\n    c: *z\n    c: 'x\n    c: \"x\\y\"\n    c: ''\n    c: x: y\n    c: \xff\n    b:\n    - - p\n    -\n    - k: p\n",
 			[]string{"end of b", "end of one", "end of a"}},
 		{"documents", "---\na:\n  one:\n    c: 1\n---\n  one:\n    c: 2\n", "---\na:\n  one:\n    c: 1\n---\n  one:\n    c: 2\n", []string{"c 1", "end of one", "end of a"}},
+		{"keys that begin with a colon", "a:\n  :one:\n    c: 1\n", "a:\n  :one:\n    c: 1\n", []string{"c 1", "end of one", "end of a"}},
 		{"beside each other", "z:\n- c: 1\na:\n- c: 2\n- k:\n    c: 3\n  c: 4\n", "z:\n- c: 1\na:\n- c: 2\n- k:\n    c: 3\n  c: 4\n",
 			[]string{"c 2", "end of one", "c 4", "end of one", "end of a"}},
 		{"ends of lines", "a:\r\n- b:\r\n  - p\r\n  - q", "a:\r\n- b:\r\n  - \"P\"\r\n  - \"Q\"", []string{"b p", "b q", "end of b", "end of one", "end of a"}},
