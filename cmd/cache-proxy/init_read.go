@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/deb822"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/ini"
 )
 
 // A reader says what files of a package manager name.
@@ -84,37 +86,33 @@ func readAptSources(text []byte, _ string) (all []origin) {
 		}
 		clear(stanza)
 	}
-	for line := range strings.Lines(string(text)) {
+	_ = deb822.Lines(bytes.NewReader(text), func(line []byte) error {
 		switch {
-		case strings.TrimSpace(line) == "":
+		case len(bytes.TrimSpace(line)) == 0:
 			end()
+			return nil
 		case line[0] == '#':
-		case line[0] == ' ' || line[0] == '\t':
-			stanza[field] += " " + strings.TrimSpace(line)
-		default:
-			name, value, _ := strings.Cut(line, ":")
-			field = strings.ToLower(strings.TrimSpace(name))
-			stanza[field] = strings.TrimSpace(value)
+			return nil
 		}
-	}
+		name, value, err := deb822.Field(line)
+		if err != nil {
+			return nil // apt would not read this file: what is in the rest of it does no harm
+		}
+		if name != nil {
+			field = strings.ToLower(string(name))
+			delete(stanza, field)
+		}
+		stanza[field] += " " + string(value)
+		return nil
+	})
 	end()
 	return all
 }
 
-// sections reads an INI file: f hears of each key in a section.
-func sections(text []byte, f func(section, key, value string)) {
-	section := ""
-	_ = lines(text, func(line string) error {
-		if line[0] == '#' || line[0] == ';' {
-			return nil
-		}
-		if name, ok := strings.CutPrefix(line, "["); ok {
-			section, _, _ = strings.Cut(name, "]")
-			return nil
-		}
-		if key, value, ok := strings.Cut(line, "="); ok {
-			f(section, strings.TrimSpace(key), strings.TrimSpace(value))
-		}
+// settings calls f with each key of an INI file that can be read.
+func settings(text []byte, f func(section, key, value string)) {
+	_ = ini.Read(bytes.NewReader(text), func(section, key, value string) error {
+		f(section, key, value)
 		return nil
 	})
 }
@@ -124,7 +122,7 @@ func sections(text []byte, f func(section, key, value string)) {
 func readRepos(text []byte, file string) (all []origin) {
 	type repo struct{ base, list, enabled string }
 	repos, order := map[string]*repo{}, []string{}
-	sections(text, func(section, key, value string) {
+	settings(text, func(section, key, value string) {
 		if repos[section] == nil {
 			repos[section] = &repo{}
 			order = append(order, section)
@@ -167,7 +165,7 @@ func readPlain(text []byte, _ string) (all []origin) {
 
 // readMirrorlist reads the servers of pacman, three at most: the rest are spare.
 func readMirrorlist(text []byte, _ string) (all []origin) {
-	sections(text, func(_, key, value string) {
+	settings(text, func(_, key, value string) {
 		if key == "Server" && len(all) < 3 {
 			all = append(all, origin{url: value})
 		}
@@ -176,7 +174,7 @@ func readMirrorlist(text []byte, _ string) (all []origin) {
 }
 
 func readPip(text []byte, _ string) (all []origin) {
-	sections(text, func(_, key, value string) {
+	settings(text, func(_, key, value string) {
 		if strings.ReplaceAll(key, "_", "-") == "index-url" {
 			all = append(all, origin{url: strings.TrimSuffix(strings.TrimSuffix(value, "/"), "/simple"), name: "pypi"})
 		}
@@ -186,7 +184,7 @@ func readPip(text []byte, _ string) (all []origin) {
 
 // readNpmrc reads the registries, each scope's as a hub of its own.
 func readNpmrc(text []byte, _ string) (all []origin) {
-	sections(text, func(_, key, value string) {
+	settings(text, func(_, key, value string) {
 		value = strings.Trim(value, `"'`)
 		if key == "registry" {
 			all = append(all, origin{url: value, name: "npm"})
@@ -198,7 +196,7 @@ func readNpmrc(text []byte, _ string) (all []origin) {
 }
 
 func readGoEnv(text []byte, _ string) (all []origin) {
-	sections(text, func(_, key, value string) {
+	settings(text, func(_, key, value string) {
 		if key == "GOPROXY" {
 			for _, u := range goProxies(value) {
 				all = append(all, origin{url: u, name: "go"})

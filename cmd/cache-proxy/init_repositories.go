@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"io"
 	"maps"
 	"path"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	cacheproxy "git.jeffthecoder.xyz/guochao/cache-proxy"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/format/yaml"
 )
 
 // This file has the readers of package managers whose repositories are often
@@ -67,20 +69,17 @@ func readComposer(text []byte, _ string) []origin {
 	return apart("composer", urls...)
 }
 
-// readGemrc reads the sources of gem.
+// scalars reads the scalars of a YAML file that rules name, as far as it can be read.
+func scalars(text []byte, rules yaml.Rules) { _ = yaml.Copy(io.Discard, bytes.NewReader(text), rules) }
+
+// readGemrc reads the sources of gem, whose key is a symbol of Ruby's or a string.
 func readGemrc(text []byte, _ string) []origin {
 	var urls []string
-	sources := false
-	_ = indented(text, func(_ int, line string) error {
-		item, ok := strings.CutPrefix(line, "- ")
-		switch {
-		case !ok:
-			sources = strings.TrimPrefix(line, ":") == "sources:"
-		case sources:
-			urls = append(urls, strings.Trim(item, `"'`))
-		}
-		return nil
-	})
+	source := func(u string) string {
+		urls = append(urls, u)
+		return u
+	}
+	scalars(text, yaml.Rules{":sources/*": source, "sources/*": source})
 	return apart("rubygems", urls...)
 }
 
@@ -94,27 +93,17 @@ func readBundle(text []byte, _ string) []origin {
 // readHelm reads helm's repositories, each of which has a name.
 func readHelm(text []byte, _ string) (all []origin) {
 	name, url := "", ""
-	end := func() {
-		if url != "" {
-			all = append(all, origin{url: url, name: "helm-" + hubName("://"+name)})
-		}
-		name, url = "", ""
-	}
-	_ = indented(text, func(_ int, line string) error {
-		line, item := strings.CutPrefix(line, "- ")
-		if item {
-			end()
-		}
-		key, value, _ := strings.Cut(line, ": ")
-		switch value = strings.Trim(value, ` "'`); key {
-		case "name":
-			name = value
-		case "url":
-			url = value
-		}
-		return nil
+	scalars(text, yaml.Rules{
+		"repositories/*/name": func(s string) string { name = s; return s },
+		"repositories/*/url":  func(s string) string { url = s; return s },
+		"repositories/*/": func(s string) string {
+			if url != "" {
+				all = append(all, origin{url: url, name: "helm-" + hubName("://"+name)})
+			}
+			name, url = "", ""
+			return s
+		},
 	})
-	end()
 	return all
 }
 
@@ -122,19 +111,21 @@ func readHelm(text []byte, _ string) (all []origin) {
 // name, and where channels lie that are whole URLs.
 func readCondarc(text []byte, _ string) []origin {
 	var urls []string
-	add := func(u string) {
-		if u = strings.TrimSuffix(u, "/"); strings.Contains(u, "://") && !slices.Contains(urls, u) {
+	server := func(s string) string {
+		if u := strings.TrimSuffix(s, "/"); strings.Contains(u, "://") && !slices.Contains(urls, u) {
 			urls = append(urls, u)
 		}
+		return s
 	}
-	_ = indented(text, func(_ int, line string) error {
-		line, item := strings.CutPrefix(line, "- ")
-		_, value, _ := strings.Cut(line, ": ")
-		if scheme, rest, ok := strings.Cut(strings.Trim(line, `"'`), "://"); item && ok {
-			value = scheme + "://" + path.Dir(rest)
+	channel := func(s string) string {
+		if scheme, rest, ok := strings.Cut(s, "://"); ok {
+			server(scheme + "://" + path.Dir(rest))
 		}
-		add(strings.Trim(value, `"' `))
-		return nil
+		return s
+	}
+	scalars(text, yaml.Rules{
+		"channel_alias": server, "custom_channels/*": server,
+		"channels/*": channel, "default_channels/*": channel, "custom_multichannels/*/*": channel,
 	})
 	return apart("conda", urls...)
 }
@@ -185,7 +176,7 @@ func readRebar(text []byte, _ string) []origin {
 
 // readFlatpak reads the remotes of an installation, each of which has a name.
 func readFlatpak(text []byte, _ string) (all []origin) {
-	sections(text, func(section, key, value string) {
+	settings(text, func(section, key, value string) {
 		if rest, ok := strings.CutPrefix(section, `remote "`); ok && key == "url" {
 			all = append(all, origin{url: value, name: hubName("://" + strings.TrimSuffix(rest, `"`))})
 		}

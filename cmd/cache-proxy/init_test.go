@@ -17,7 +17,7 @@ import (
 func TestInit(t *testing.T) {
 	root := lay(t, map[string]string{
 		"etc/apt/sources.list":                    "# old\ndeb http://one.example.org/debian/ stable main\ndeb [arch=amd64] https://me:hunter2@two.example.org/debian stable main\ndeb-src http://three.example.org/debian stable main\ndeb cdrom:[x]/ stable main\n",
-		"etc/apt/sources.list.d/security.sources": "Types: deb\nURIs: http://one.example.org/debian-security\n http://two.example.org/debian-security/\nSuites: x\n\nTypes: deb\nEnabled: no\nURIs: http://off.example.org/debian\n",
+		"etc/apt/sources.list.d/security.sources": "Types: deb\nuris: http://one.example.org/debian-security\n# one more\n http://two.example.org/debian-security/\nSuites: x\n\nTypes: deb\nEnabled: no\nURIs: http://off.example.org/debian\n",
 		"etc/apt/sources.list.d/vendor.list":      "deb https://vendor.example.org/tool/apt stable main\n",
 		"etc/yum.repos.d/fedora.repo":             "[fedora]\nmetalink=https://x.example.org/metalink?repo=fedora-$releasever\n[off]\nenabled=0\nbaseurl=http://off.example.org/fedora\n",
 		"etc/yum.repos.d/rocky.repo":              "[baseos]\nbaseurl=http://one.example.org/pub/rocky/$releasever/BaseOS/$basearch/os/\n",
@@ -33,7 +33,7 @@ func TestInit(t *testing.T) {
 		"etc/gemrc":                               "---\n:sources:\n- https://gems.example.org/\n- https://house.example.org/gems/\ngem: --no-document\n",
 		"root/.bundle/config":                     "---\nBUNDLE_MIRROR__HTTPS://GEMS__EXAMPLE__ORG/: \"https://bundle.example.org\"\nBUNDLE_JOBS: \"4\"\n",
 		"root/.config/helm/repositories.yaml":     "apiVersion: \"\"\nrepositories:\n- caFile: \"\"\n  name: stable\n  password: hunter2\n  url: https://charts.example.org/stable\n- name: own\n  url: oci://charts.example.org/own\n",
-		"root/.condarc":                           "channels:\n  - defaults\ndefault_channels:\n  - https://conda.example.org/pkgs/main\n  - https://conda.example.org/pkgs/r\ncustom_channels:\n  conda-forge: https://conda.example.org/cloud\n",
+		"root/.condarc":                           "channels:\n  - defaults\ndefault_channels:\n  - https://conda.example.org/pkgs/main\n  - https://conda.example.org/pkgs/r\ncustom_channels:\n  conda-forge: https://conda.example.org/cloud\nproxy_servers:\n  https: http://proxy.example.org:3128\n",
 		"root/.nuget/NuGet/NuGet.Config":          `<?xml version="1.0"?><configuration><packageSources><clear/><add key="a" value="https://nuget.example.org/v3/index.json" protocolVersion="3"/><add key="old" value="https://nuget.example.org/api/v2"/></packageSources></configuration>`,
 		"etc/R/Rprofile.site":                     "options(repos = c(CRAN = \"https://cran.example.org/\"))\n",
 		"root/.terraformrc":                       "provider_installation {\n  network_mirror {\n    url = \"https://terraform.example.org/providers/\"\n  }\n}\n",
