@@ -3,9 +3,10 @@ package cacheproxy
 import (
 	"fmt"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/filter"
 )
 
 // apart rejects what would lie in the data directory and is nobody's to read: a file
@@ -32,8 +33,17 @@ func (d *decoder) apart(c *Config) {
 		mirrors(fmt.Sprintf("hubs[%d].upstream", i), c.Hubs[i].Upstream)
 	}
 	for i := range c.Filters {
-		key(fmt.Sprintf("filters[%d].htpasswd", i), option(&c.Filters[i], "BasicAuth", "Htpasswd"))
-		d.told(dir, fmt.Sprintf("filters[%d].file", i), option(&c.Filters[i], "Audit", "File"))
+		o, ok := c.Filters[i].Options.(filter.Private)
+		if !ok {
+			continue
+		}
+		o.Files(func(option, name string, secret bool) {
+			if at := fmt.Sprintf("filters[%d].%s", i, option); secret {
+				key(at, name)
+			} else {
+				d.told(dir, at, name)
+			}
+		})
 	}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(c.secrets))) {
 		key("storage.local.path", name)
@@ -47,15 +57,6 @@ func (d *decoder) told(dir, at, name string) {
 	if served(dir, name) {
 		d.warn(at, "%s lies in storage.local.path, from where clients are answered: they can read it", name)
 	}
-}
-
-// option is the text of an option that filters of a kind have; "" of another kind.
-func option(f *Filter, kind, field string) string {
-	v := reflect.ValueOf(f.Options)
-	if f.Kind != kind || v.Kind() != reflect.Pointer || v.IsNil() {
-		return ""
-	}
-	return v.Elem().FieldByName(field).String()
 }
 
 // served reports whether clients may be answered with a file, or with one below a

@@ -18,6 +18,9 @@ type auditOptions struct {
 	All bool `yaml:"all"`
 }
 
+// Files implements [Private].
+func (o *auditOptions) Files(file func(path, name string, secret bool)) { file("file", o.File, false) }
+
 // Audit is the kind that writes a line of JSON for each request: who asked for
 // what, and what came of it. It stands first in a flow, since it sees only what
 // comes to it; it then hears of refusals behind it too.

@@ -30,6 +30,11 @@ func (o *basicAuthOptions) Check(reject func(path, format string, args ...any)) 
 	}
 }
 
+// Files implements [Private].
+func (o *basicAuthOptions) Files(file func(path, name string, secret bool)) {
+	file("htpasswd", o.Htpasswd, true)
+}
+
 // BasicAuth is the kind that wants user and password of a file (RFC 7617). Its
 // result is unauthorized.
 func BasicAuth() Kind {

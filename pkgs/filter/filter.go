@@ -61,6 +61,14 @@ type Preflighter interface {
 // were published.
 type Dated interface{ NeedsDates() bool }
 
+// Private are options that name files which clients must not read.
+type Private interface {
+	// Files calls file for each of them: the path of its option below the options, its
+	// name ("-" is none, nor is ""), and whether it is a secret; one that is not tells of
+	// clients.
+	Files(file func(path, name string, secret bool))
+}
+
 // A Kind is a sort of filter.
 type Kind struct {
 	About   string   // what it is for, in a few words

@@ -24,7 +24,8 @@
 // is known is for [filter.Exchange.After].
 //
 // A filter whose word depends on the path alone, and is final, says so by Passive:
-// then hits may be answered from memory without it.
+// then hits may be answered from memory without it. Options that name a file with
+// secrets, or one that tells of clients, say so by [filter.Private].
 //
 // Then make it known: a line in the table filters of server_filters.go, a section in
 // docs/filters.md, where a test looks for every option and result. Tests: a table
