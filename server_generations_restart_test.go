@@ -1,11 +1,13 @@
 package cacheproxy
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -81,4 +83,42 @@ func TestMemoryFile(t *testing.T) {
 	release(mirrors[0], 2)
 	release(mirrors[1], 2)
 	assert.Equal(t, 2, eventually(t, c, clock, 2))
+}
+
+// TestDatedRestart: what is older than what was served does not come back after a
+// restart, be it that it is what all mirrors have; what is newer does.
+func TestDatedRestart(t *testing.T) {
+	for _, c := range []struct {
+		kind, path string
+		content    func(day int) string
+	}{
+		{"maven", "/g/a/maven-metadata.xml", func(day int) string {
+			return fmt.Sprintf("<metadata><versioning><lastUpdated>202601%02d000000</lastUpdated></versioning></metadata>", day)
+		}},
+		{"rubygems", "/versions", func(day int) string {
+			return fmt.Sprintf("created_at: 2026-01-%02dT00:00:00Z\n---\na 1.%d 00000000000000000000000000000000\n", day, day)
+		}},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			clock := &aClock{now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
+			m := newTreeMirror(t)
+			m.tags = true // by its date what is older is "not modified"
+			at := func(day int) {
+				m.publish(tree{c.path: {[]byte(c.content(day)), time.Date(2026, 1, day, 0, 0, 0, 0, time.UTC)}})
+			}
+			s := generationsServer(t, clock, "name: h, type: "+c.kind, m)
+			get := func() string {
+				clock.pass(time.Hour)
+				return ask(s, "GET", "/h"+c.path, "Host", "x").Body.String()
+			}
+			at(2)
+			assert.Equal(t, c.content(2), get())
+			require.NoError(t, s.Close())
+			s = restarted(t, s, s.revision().config.Storage.Local.Path, clock)
+			at(1)
+			assert.Equal(t, c.content(2), get())
+			at(3)
+			assert.Eventually(t, func() bool { return get() == c.content(3) }, 5*time.Second, time.Millisecond)
+		})
+	}
 }

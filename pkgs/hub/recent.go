@@ -1,9 +1,15 @@
 package hub
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"sync"
 	"time"
+
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/exchange"
+	"git.jeffthecoder.xyz/guochao/cache-proxy/pkgs/freshness"
 )
 
 // A Recent remembers values by key, up to a number of keys: with one more it forgets
@@ -79,8 +85,7 @@ func (p *Pace) Next(key string) (ok bool) {
 const maxDated = 10_000
 
 // A Newest tells old content from new where it has a date in it: a mirror behind the
-// others has what is older than was seen of it before. What was seen is forgotten at
-// a restart. It is safe for concurrent use.
+// others has what is older than was seen of it before. It is safe for concurrent use.
 type Newest struct {
 	options *Options
 	seen    *Recent[string, time.Time]
@@ -89,6 +94,36 @@ type Newest struct {
 // NewNewest has seen nothing yet.
 func NewNewest(o *Options) *Newest {
 	return &Newest{options: o, seen: NewRecent[string, time.Time](maxDated)}
+}
+
+// Judge is a judge for [Options.Judged], for the Gate that is asked for req before the
+// cache: of content with a date, as date finds it in its first size bytes, or all if it
+// has no more. Where nothing was seen yet, as after a restart, that which is stored was.
+func (n *Newest) Judge(ctx context.Context, req *exchange.Request, cached exchange.Source, size int64, date func(head []byte) time.Time) func(*exchange.Response) (io.ReadCloser, error) {
+	path := req.Key.String() // a path may be of several members
+	if _, seen := n.seen.Get(path); !seen && req.Validate != nil {
+		_ = n.Check(path, storedDate(ctx, req, cached, size, date))
+	}
+	return Beginning(size, func(head []byte) error { return n.Check(path, date(head)) })
+}
+
+// storedDate is the date of the content that req validates; zero if it is gone.
+func storedDate(ctx context.Context, req *exchange.Request, cached exchange.Source, size int64, date func(head []byte) time.Time) time.Time {
+	// Were it gone, this would wait for the very flight that it runs in.
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	stored := *req
+	stored.Validate, stored.Policy = nil, freshness.Policy{TTL: freshness.Forever}
+	resp, err := cached.Get(ctx, &stored)
+	if err != nil {
+		return time.Time{}
+	}
+	defer resp.Body.Close()
+	head, err := io.ReadAll(io.LimitReader(resp.Body, size))
+	if err != nil || resp.Entry.Status != http.StatusOK {
+		return time.Time{}
+	}
+	return date(head)
 }
 
 // Check is an error if content at a path is of a date before one that was seen there.

@@ -150,7 +150,7 @@ func (h *Hub) Rewrite(next exchange.Source) exchange.Source {
 }
 
 // Gate looks at side files and metadata before they are stored.
-func (h *Hub) Gate(next, _ exchange.Source) exchange.Source {
+func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		of, algorithm := cutSide(req.Key.Path)
 		switch {
@@ -159,7 +159,7 @@ func (h *Hub) Gate(next, _ exchange.Source) exchange.Source {
 		case algorithm != "":
 			return h.checked(ctx, next, req, of, algorithm)
 		case strings.HasSuffix(of, "/"+metadataName):
-			return h.metadata(ctx, next, req)
+			return h.metadata(ctx, next, cached, req)
 		}
 		return next.Get(ctx, req)
 	})

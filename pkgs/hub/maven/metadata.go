@@ -20,19 +20,17 @@ const maxMetadata = 1 << 20 // bytes of metadata that is judged; a longer one pa
 // metadata is that which is not older than what was seen of it before: from the
 // first mirror that has such a one. If none has, the older copy in the cache is the
 // newer one.
-func (h *Hub) metadata(ctx context.Context, next exchange.Source, req *exchange.Request) (*exchange.Response, error) {
-	return h.hub.Judged(ctx, next, req, hub.Beginning(maxMetadata, func(text []byte) error {
-		if len(text) == maxMetadata {
-			return nil
-		}
-		return h.newest.Check(req.Key.String(), lastUpdated(text)) // the key's path may be of several members
-	}))
+func (h *Hub) metadata(ctx context.Context, next, cached exchange.Source, req *exchange.Request) (*exchange.Response, error) {
+	return h.hub.Judged(ctx, next, req, h.newest.Judge(ctx, req, cached, maxMetadata, lastUpdated))
 }
 
-// lastUpdated is the time in metadata, YYYYMMDDHHMMSS; zero if it has none. It needs
-// no parser: the element has no attributes, and whoever hides it in a comment
-// gains a time that is his own.
+// lastUpdated is the time in metadata, YYYYMMDDHHMMSS; zero if it has none, or it is
+// not all of the metadata. It needs no parser: the element has no attributes, and
+// whoever hides it in a comment gains a time that is his own.
 func lastUpdated(text []byte) time.Time {
+	if len(text) >= maxMetadata {
+		return time.Time{}
+	}
 	_, rest, _ := bytes.Cut(text, []byte("<lastUpdated>"))
 	value, _, found := bytes.Cut(rest, []byte("</lastUpdated>"))
 	t, err := time.Parse("20060102150405", strings.TrimSpace(string(value[:min(len(value), 64)])))

@@ -17,14 +17,12 @@ const (
 )
 
 // Gate refuses a list of versions that is older than one seen before.
-func (h *Hub) Gate(next, _ exchange.Source) exchange.Source {
+func (h *Hub) Gate(next, cached exchange.Source) exchange.Source {
 	return exchange.SourceFunc(func(ctx context.Context, req *exchange.Request) (*exchange.Response, error) {
 		if req.Key.Path != versionsPath || req.Head {
 			return next.Get(ctx, req)
 		}
-		return h.hub.Judged(ctx, next, req, hub.Beginning(maxHeader, func(head []byte) error {
-			return h.newest.Check(versionsPath, createdAt(head))
-		}))
+		return h.hub.Judged(ctx, next, req, h.newest.Judge(ctx, req, cached, maxHeader, createdAt))
 	})
 }
 
