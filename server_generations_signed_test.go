@@ -60,3 +60,40 @@ func TestSignatureFirst(t *testing.T) {
 		})
 	}
 }
+
+// TestSignatureLate: a mirror that is being updated has a list, and the signature of
+// the one before; who has been given the two gets the right one when the mirror has it.
+// Where a signature comes first, who has the list keeps the one that it came with.
+func TestSignatureLate(t *testing.T) {
+	for _, c := range []struct{ kind, root, signature string }{
+		{"files", "/i/SHA256SUMS", ".gpg"}, {"pacman", "/core/os/x86_64/core.db", ".sig"},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			clock := &aClock{now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
+			m := newTreeMirror(t)
+			at := func(n int) treeFile {
+				return treeFile{fmt.Appendf(nil, "%d", n), time.Date(2026, 1, n, 0, 0, 0, 0, time.UTC)}
+			}
+			s := generationsServer(t, clock, "name: r, type: "+c.kind, m)
+			pair := func() string {
+				clock.pass(10 * time.Minute)
+				list := ask(s, "GET", "/r"+c.root, "Host", "x").Body.String()
+				return list + " " + ask(s, "GET", "/r"+c.root+c.signature, "Host", "x").Body.String()
+			}
+			becomes := func(want string) {
+				t.Helper()
+				require.Eventually(t, func() bool { return pair() == want }, 10*time.Second, time.Millisecond)
+			}
+			m.publish(tree{c.root: at(2), c.root + c.signature: at(1)})
+			becomes("2 1")
+			m.publish(tree{c.root + c.signature: at(2)})
+			becomes("2 2")
+			m.publish(tree{c.root + c.signature: at(3)})
+			for range 10 {
+				assert.Equal(t, "2 2", pair())
+			}
+			m.publish(tree{c.root: at(3)})
+			becomes("3 3")
+		})
+	}
+}

@@ -99,6 +99,7 @@ func (t *gate) renew(ctx context.Context, req *exchange.Request, companions []st
 		if err == nil && resp.Entry.Status == http.StatusNotModified && old != nil && old.Mirror == resp.Entry.Mirror {
 			// Another mirror's 304 may only mean that what it has is older.
 			t.look(root, resp.Entry.Mirror, t.readRoot(root, old.Digest))
+			t.settle(ctx, req, companions)
 		}
 		if err != nil || resp.Entry.Status != http.StatusOK {
 			return resp, err
@@ -183,6 +184,7 @@ func (t *gate) admit(ctx context.Context, req *exchange.Request, resp *exchange.
 		same := t.unchanged(req, 0)
 		if e.Mirror == old.Mirror {
 			same.Entry.Header = e.Header
+			t.settle(ctx, req, companions)
 		}
 		same.Entry.Requested, same.Entry.Received = e.Requested, e.Received
 		t.look(req.Key.Path, e.Mirror, t.readRoot(req.Key.Path, digest))
@@ -343,6 +345,7 @@ func (t *gate) publish(ctx context.Context, gen *Generation, root *companion, wi
 		s.latest = latest{gen.Digest, gen.Order, t.now()}
 	}
 	s.since, s.last = time.Time{}, time.Time{}
+	s.settle, s.pause = time.Time{}, 0
 }
 
 // store puts what is at hand into the cache, as the answer to req.

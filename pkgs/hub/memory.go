@@ -50,8 +50,10 @@ type set struct {
 	behind      map[string]time.Time // mirrors that had an older root, and when
 	latest      latest
 	validations int
-	toured      []string  // mirrors that were asked on a tour of all of them
-	forced      time.Time // the last validation that a missing member made
+	toured      []string      // mirrors that were asked on a tour of all of them
+	forced      time.Time     // the last validation that a missing member made
+	settle      time.Time     // when the companions of the published root are looked at again
+	pause       time.Duration // between that and the last time
 }
 
 // A latest is the newest root of a set that a client was given. Whatever becomes

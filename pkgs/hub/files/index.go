@@ -60,7 +60,8 @@ func (h *Hub) get(ctx context.Context, next exchange.Source, req *exchange.Reque
 }
 
 // signatures are those that a list of checksums may have. A mirror that has a new
-// list beside an old signature is believed: there is no telling without a key.
+// list beside an old signature is believed until it has another signature: there is
+// no telling without a key.
 func signatures(p string) (paths []string, ok bool) {
 	switch strings.ToLower(path.Base(p)) {
 	case "sha256sums", "sha512sums", "sha256sum.txt", "sha512sum.txt", "checksum":
