@@ -67,7 +67,7 @@ func (s *Server) newHot(cfg *Config, m *mounted, table *front.Table, counter edg
 // Publish implements [edge.Hot].
 func (h *hot) Publish(epoch uint64, r *http.Request, req *exchange.Request, resp *exchange.Response, sent http.Header) {
 	if h.mutable || req.Policy.Class == freshness.Immutable {
-		h.Table.Publish(epoch, front.Hit{Request: r, Exchange: req, Response: resp, Header: sent, Sent: h.sent(r, resp)})
+		h.Table.Publish(epoch, front.Hit{Request: r, Exchange: req, Response: resp, Header: sent, Sent: func() func(*front.Answer) { return h.sent(r, resp) }})
 	}
 }
 

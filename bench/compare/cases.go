@@ -317,11 +317,17 @@ func (b *bench) hits() error {
 		alone.name = "without memory"
 		servers = append(servers, alone)
 	}
+	bare, err := b.startStub("-bare")
+	if err != nil {
+		return err
+	}
+	bare.name = "bare net/http"
+	servers = append(servers, bare)
 	// A field that the front does not know leads to net/http.
 	subjects := []subject{{servers[0], nil}}
 	for _, p := range servers[1:] {
 		subjects = append(subjects, subject{p, nil})
-		if p.name != "without memory" {
+		if p.name == "cache-proxy" {
 			subjects = append(subjects, subject{p, []string{"-H", "Referer: http://example.org/"}})
 		}
 	}

@@ -14,7 +14,9 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,8 +45,48 @@ func main() {
 	flag.DurationVar(&s.delay, "delay", 0, "before the head")
 	flag.Int64Var(&s.rate, "rate", 0, "bytes a second, all responses together; 0 is no limit")
 	flag.BoolVar(&s.hang, "hang", false, "accept and never answer")
+	bare := flag.Bool("bare", false, "answer each path as a hit of a cache would be, from memory, and do nothing else")
 	flag.Parse()
+	if *bare {
+		log.Fatal(http.ListenAndServe(*listen, &constant{stub: s}))
+	}
 	log.Fatal(http.ListenAndServe(*listen, s))
+}
+
+// A constant is what net/http costs by itself: it gives every path the header that a
+// hit has, made once, and its content from memory.
+type constant struct {
+	stub *stub
+	all  sync.Map // path: *held
+}
+
+type held struct {
+	header  http.Header
+	content []byte
+}
+
+func (c *constant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	found, ok := c.all.Load(r.URL.Path)
+	if !ok {
+		o, err := c.stub.pattern.At(r.URL.Path)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		h := http.Header{}
+		for name, value := range map[string]string{
+			"Accept-Ranges": "bytes", "Age": "1", "Cache-Control": "no-cache", "Cache-Status": "cache-proxy; hit; ttl=3599",
+			"Content-Length": strconv.FormatInt(o.Size, 10), "Content-Type": "application/octet-stream", "Etag": `"` + r.URL.Path + `"`,
+			"Last-Modified": "Tue, 02 Jan 2024 03:04:05 GMT", "Via": "1.1 cache-proxy-01234567", "X-Cache": "HIT",
+			"X-Cache-Upstream": "http://127.0.0.1:65535/", "X-Content-Type-Options": "nosniff", "X-Request-Id": "0123456789abc",
+		} {
+			h.Set(name, value)
+		}
+		found, _ = c.all.LoadOrStore(r.URL.Path, &held{h, slices.Clone(o.Piece(0, o.Size))})
+	}
+	one := found.(*held)
+	maps.Copy(w.Header(), one.header)
+	_, _ = w.Write(one.content)
 }
 
 func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {

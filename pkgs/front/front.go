@@ -20,7 +20,9 @@
 //
 // A plain GET or HEAD of something hot, or a GET of one range of it, is answered here
 // (answer.go, stretch.go): from a [Table] of ready answers, which the edge publishes
-// behind hits and the store's [Epochs] withdraw. Small responses of net/http's leave in
+// behind hits and the store's [Epochs] withdraw. What comes to net/http all the same, by
+// HTTP/2 or with fields that the guard does not know, is answered from the same table
+// before handlers see it ([Table.Serve], serve.go). Small responses of net/http's leave in
 // one piece where the edge asks for that (cork.go).
 //
 // What it does not do: it routes nothing, limits no number of connections, and

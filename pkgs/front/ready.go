@@ -31,12 +31,12 @@ type Hit struct {
 	Response *exchange.Response // its Body still open
 	Header   http.Header        // as it was sent
 
-	// Sent hears of every answer that is given from the front, and of its bytes. nil
-	// is nobody.
-	Sent func(a *Answer)
+	// Sent is asked, if the hit is taken, for who hears of every answer that is given
+	// from it, and of its bytes. nil is nobody.
+	Sent func() func(a *Answer)
 }
 
-// An Answer is one response of the front's own. It is good until [Hit.Sent] returns.
+// An Answer is one response of the front's own. It is good until who [Hit.Sent] has named returns.
 type Answer struct {
 	Ready     *Ready
 	Outcome   exchange.Outcome

@@ -28,7 +28,7 @@ func TestServe(t *testing.T) {
 	h.Exchange.Policy.Class, h.Exchange.Policy.TTL = 0, 100*time.Second
 	heard := make(chan Answer, 1)
 	var id string
-	h.Sent = func(a *Answer) { id = string(a.RequestID); heard <- *a }
+	h.Sent = hears(func(a *Answer) { id = string(a.RequestID); heard <- *a })
 	s.publish(t, h)
 	s.now = s.now.Add(900 * time.Millisecond)
 	for _, tt := range []struct {
@@ -186,7 +186,7 @@ func TestServeLost(t *testing.T) {
 	s := newShelf(t, 1<<20)
 	h := s.hit(t, "/x", maxReady)
 	heard := make(chan Answer, 1)
-	h.Sent = func(a *Answer) { heard <- *a }
+	h.Sent = hears(func(a *Answer) { heard <- *a })
 	s.publish(t, h)
 	client, server := net.Pipe()
 	s.behind(t, server)

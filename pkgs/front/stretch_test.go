@@ -91,7 +91,7 @@ func TestAnswersParts(t *testing.T) {
 			s := newShelf(t, 1<<20)
 			h := s.hit(t, "/x", size)
 			heard := make(chan Answer, 3)
-			h.Sent = func(a *Answer) { heard <- *a }
+			h.Sent = hears(func(a *Answer) { heard <- *a })
 			h.Request.Header.Set("Range", "bytes=1-2")
 			h.Header.Set("Content-Length", "2")
 			h.Header.Set("Content-Range", fmt.Sprintf("bytes 1-2/%d", size))

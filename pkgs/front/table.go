@@ -105,20 +105,20 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 	if !ok || header == nil || !resp.Outcome.Hit || resp.Outcome.Stale || e.Status != http.StatusOK || e.Key != req.Key || e.Size < 0 || e.Size > maxReady && !canSend || resp.Unproven || resp.NoStore {
 		return
 	}
-	r := &Ready{
-		Target: h.Request.RequestURI, host: h.Request.Host, token: token, sent: h.Sent,
-		Entry: e, policy: req.Policy, outcome: resp.Outcome,
-	}
-	r.hash = maphash.String(t.seed, r.Target)
-	if door := &t.doors[r.hash>>32%doors]; door.Load() != uint32(r.hash) {
-		door.Store(uint32(r.hash))
+	target, host, accept := h.Request.RequestURI, h.Request.Host, first(h.Request.Header["Accept"])
+	hash := maphash.String(t.seed, target)
+	if door := &t.doors[hash>>32%doors]; door.Load() != uint32(hash) {
+		door.Store(uint32(hash))
 		return
 	}
-	r.accept = first(h.Request.Header["Accept"])
 	now := t.options.Now()
-	old := lookup(t, r.hash, r.Target, r.host, r.accept)
-	if old != nil && old.token == r.token && !now.After(old.soft) {
+	old := lookup(t, hash, target, host, accept)
+	if old != nil && old.token == token && !now.After(old.soft) {
 		return // it says the same
+	}
+	r := &Ready{
+		Target: target, host: host, accept: accept, hash: hash, token: token,
+		Entry: e, policy: req.Policy, outcome: resp.Outcome,
 	}
 	info, err := file.Stat()
 	if err != nil || info.Size() != e.Size {
@@ -127,6 +127,9 @@ func (t *Table) Publish(epoch uint64, h Hit) {
 	r.identity = identity{info, e.Size}
 	if !r.render(header) || !r.fill(file, old) {
 		return
+	}
+	if h.Sent != nil {
+		r.sent = h.Sent()
 	}
 	r.soft, r.hard = now.Add(lifetime), now.Add(2*lifetime)
 	t.put(r)

@@ -78,6 +78,9 @@ func (s *shelf) hit(t testing.TB, path string, size int) Hit {
 	}
 }
 
+// hears is the Sent of a hit whose answers f hears of.
+func hears(f func(*Answer)) func() func(*Answer) { return func() func(*Answer) { return f } }
+
 // publish publishes it twice: the first time opens the door.
 func (s *shelf) publish(t testing.TB, h Hit) {
 	for range 2 {
@@ -278,7 +281,7 @@ func TestAnswers(t *testing.T) {
 	h := s.hit(t, "/x", 10)
 	var heard []Answer
 	var ids []string
-	h.Sent = func(a *Answer) { heard, ids = append(heard, *a), append(ids, string(a.RequestID)) }
+	h.Sent = hears(func(a *Answer) { heard, ids = append(heard, *a), append(ids, string(a.RequestID)) })
 	s.publish(t, h)
 	c, done := s.talk(t)
 	first := ask(t, c, get, 1)
