@@ -20,6 +20,9 @@ func (t *gate) settle(ctx context.Context, req *exchange.Request, paths []string
 	if len(paths) == 0 || !t.unsettled(req.Key.Path) {
 		return
 	}
+	// Were the root gone, a companion's own flight would wait for this one.
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	for _, path := range paths {
 		if !t.had(req.Key.Path, path) {
 			continue
