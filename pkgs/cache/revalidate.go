@@ -42,7 +42,7 @@ func (c *Cache) revalidate(ctx context.Context, next exchange.Source, req *excha
 		o.FwdStatus, o.Stale, o.Detail = f.headStatus(), true, "upstream-failed"
 		r.leave()
 		return h.hit(req, o), nil
-	case f.kind == freshened && f.entry.Key == h.entry.Key && (leader || lasting(h.entry, f.entry, req.Header)):
+	case f.freshens(h.entry) && (leader || lasting(h.entry, f.entry, req.Header)):
 		r.Close()
 		o.FwdStatus = http.StatusNotModified
 		h.entry = f.entry

@@ -73,7 +73,7 @@ func (c *Cache) validate(ctx context.Context, next exchange.Source, req *exchang
 	}
 	o := exchange.Outcome{Fwd: exchange.FwdStale, Collapsed: !leader}
 	switch {
-	case f.kind == freshened:
+	case f.freshens(s.entry):
 		r.Close()
 		o.FwdStatus = http.StatusNotModified
 		_, o.TTL = req.Policy.Judge(f.entry.Received, c.now())
@@ -90,6 +90,13 @@ func (c *Cache) validate(ctx context.Context, next exchange.Source, req *exchang
 	s.body.Close()
 	o.TTL, o.HasTTL = req.Policy.TTL, true
 	return c.landed(ctx, next, req, f, r, o)
+}
+
+// freshens says, of a flight whose head is known, that it has validated e, and not
+// what has taken its place since e was looked up: that one's entry is none for the
+// content that was found with e.
+func (f *flight) freshens(e *exchange.Entry) bool {
+	return f.kind == freshened && f.entry.Key == e.Key && f.entry.Digest == e.Digest && f.entry.Size == e.Size
 }
 
 // postpone remembers that the key's validation failed, and how long not to try again.
