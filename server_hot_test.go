@@ -133,6 +133,19 @@ func pairs(t testing.TB) (hot, cold *hotServer, clock *atomic.Int64) {
 	return hot, cold, clock
 }
 
+// lessUnequal is an answer less what is unequal, which is whole lines. An expression is
+// slow under the race detector, so it is not asked of the lines of a body.
+func lessUnequal(answer []byte) []byte {
+	var kept []byte
+	for line := range bytes.Lines(answer) {
+		if bytes.HasSuffix(line, []byte("\r\n")) {
+			line = unequal.ReplaceAll(line, nil)
+		}
+		kept = append(kept, line...)
+	}
+	return kept
+}
+
 const last = "GET /-/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 // sameAnswers sends a request, twice on one connection, to both and compares all
@@ -147,7 +160,7 @@ func sameAnswers(t *testing.T, hot, cold *hotServer, request string) {
 	if fwd := []byte("; fwd="); bytes.Contains(a, fwd) || bytes.Contains(b, fwd) {
 		return // the mirror was asked, and when is a matter of luck
 	}
-	a, b = unequal.ReplaceAll(a, nil), unequal.ReplaceAll(b, nil)
+	a, b = lessUnequal(a), lessUnequal(b)
 	if !bytes.Equal(a, b) {
 		i := 0
 		for i < min(len(a), len(b)) && a[i] == b[i] {
