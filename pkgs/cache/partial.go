@@ -163,7 +163,7 @@ func (c *Cache) write(ctx context.Context, e *exchange.Entry, parts []placed) er
 			return err
 		}
 	}
-	own := ownAlgorithm(e.Size)
+	own := exchange.OwnAlgorithm(e.Size)
 	sum := exchange.Digest(own + ":").New()
 	if _, err := io.Copy(sum, io.NewSectionReader(draft, 0, e.Size)); err != nil {
 		return err

@@ -29,21 +29,9 @@ type proof struct {
 	wanted  hash.Hash // of the promise's algorithm, maybe the same as content; nil: nothing was promised
 }
 
-// fastSize is above which size an entry's own digest, if it was not promised, is a fast one: SHA-256
-// takes a third of the time of a large transfer, and there it has but to tell damage.
-const fastSize = 16 << 20
-
-// ownAlgorithm is that of the digest which an entry of size bytes has, -1 if unknown.
-func ownAlgorithm(size int64) string {
-	if size > fastSize {
-		return exchange.Fast
-	}
-	return "sha256"
-}
-
 // newProof is that of content of size bytes, -1 if unknown.
 func (c *Cache) newProof(promise exchange.Digest, size int64) *proof {
-	p := &proof{promise: promise, own: ownAlgorithm(size), wanted: promise.New()}
+	p := &proof{promise: promise, own: exchange.OwnAlgorithm(size), wanted: promise.New()}
 	if promise.Algorithm() == "sha256" {
 		p.own = "sha256"
 	}

@@ -18,6 +18,20 @@ import (
 // enemy. No promise is of it.
 const Fast = "xxh64"
 
+// fastSize is above which size content that nothing was promised of has a digest by Fast:
+// SHA-256 takes a third of the time of a large transfer, and there it has but to tell
+// damage.
+const fastSize = 16 << 20
+
+// OwnAlgorithm is that of the digest which stored content of size bytes has, -1 if
+// that is not known beforehand, where no SHA-256 was promised.
+func OwnAlgorithm(size int64) string {
+	if size > fastSize {
+		return Fast
+	}
+	return "sha256"
+}
+
 // A Digest is "algorithm:lower-case hex" of some content, as OCI spells it;
 // "" is none. Beside the algorithms that New knows there may be a protocol's
 // own, which prove content in a way of that protocol; whoever checks content is

@@ -3,7 +3,6 @@ package hub
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -97,8 +96,11 @@ func (t *gate) still(ctx context.Context, req *exchange.Request, e *exchange.Ent
 	case http.StatusNotModified:
 		return nil
 	case http.StatusOK:
-		sum := sha256.New()
-		if _, err := io.Copy(sum, io.LimitReader(resp.Body, maxRoot+1)); err == nil && sumDigest(sum) == e.Digest {
+		sum := e.Digest.New()
+		if sum == nil {
+			break
+		}
+		if _, err := io.Copy(sum, io.LimitReader(resp.Body, maxRoot+1)); err == nil && exchange.NewDigest(e.Digest.Algorithm(), sum.Sum(nil)) == e.Digest {
 			return nil
 		}
 	}

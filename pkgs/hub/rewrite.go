@@ -138,10 +138,11 @@ func (o *Options) places() string {
 	return b.String()
 }
 
-// editTag is "<sha256 of the original>-<sha256 of the rules>", both shortened.
+// editTag is "<digest of the original>-<sha256 of the rules>", both shortened.
 func editTag(original exchange.Digest, rules string) string {
 	sum := sha256.Sum256([]byte(rules))
-	return original.Hex()[:32] + "-" + hex.EncodeToString(sum[:4])
+	digest := original.Hex()
+	return digest[:min(32, len(digest))] + "-" + hex.EncodeToString(sum[:4])
 }
 
 // editedHeader is h without what speaks of the original content. Last-Modified
@@ -163,7 +164,8 @@ func editedHeader(h http.Header) http.Header {
 // edited changes resp's content on its way. It takes resp over. When the body is
 // closed, after all of the content could be edited, whole is called.
 func edited(resp *exchange.Response, rules string, edit Edit, whole func()) (*exchange.Response, error) {
-	sum := &summing{Hash: sha256.New()}
+	own := exchange.OwnAlgorithm(resp.Entry.Size) // as the entry will have it when it is stored
+	sum := &summing{Hash: exchange.Digest(own + ":").New()}
 	var src io.Reader = io.TeeReader(resp.Body, sum)
 	unpack := func() {}
 	if resp.Entry.Header.Get("Content-Encoding") != "" {
@@ -199,7 +201,7 @@ func edited(resp *exchange.Response, rules string, edit Edit, whole func()) (*ex
 		body.whole = func() {}
 		body.Close()
 		e.Size = int64(len(head))
-		e.Header.Set("Etag", `"`+editTag(sumDigest(sum), rules)+`"`)
+		e.Header.Set("Etag", `"`+editTag(exchange.NewDigest(own, sum.Sum(nil)), rules)+`"`)
 		out.Body = struct {
 			io.ReadSeeker
 			io.Closer
@@ -235,8 +237,6 @@ func (s *summing) Write(p []byte) (int, error) {
 	}
 	return s.Hash.Write(p)
 }
-
-func sumDigest(h hash.Hash) exchange.Digest { return exchange.NewDigest("sha256", h.Sum(nil)) }
 
 // badIndex is what a client hears of an index that could not be edited: it is
 // never passed on as it is (PROTOCOLS 0.23).

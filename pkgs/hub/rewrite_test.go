@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -108,6 +109,31 @@ func TestEdited(t *testing.T) {
 		assert.Equal(t, strings.ToUpper(long), got)
 		assert.EqualValues(t, -1, resp.Entry.Size)
 		assert.Empty(t, resp.Entry.Header.Get("Etag"))
+	})
+	t.Run("a tag is the same in flight and stored, whatever the size", func(t *testing.T) {
+		few := func(dst io.Writer, src io.Reader) error {
+			n, err := io.Copy(io.Discard, src)
+			fmt.Fprint(dst, n)
+			return err
+		}
+		for _, text := range []string{"abc", strings.Repeat("x", 16<<20+1)} {
+			x := &index{text: text, status: 200}
+			tags := map[string]bool{}
+			for _, stored := range []bool{false, true} {
+				if stored {
+					h := exchange.Digest(exchange.OwnAlgorithm(int64(len(text))) + ":").New()
+					_, _ = io.WriteString(h, text)
+					x.digest = exchange.NewDigest(exchange.OwnAlgorithm(int64(len(text))), h.Sum(nil))
+				}
+				m := memory{}
+				resp, err := (&hub.Options{Cache: m.wrap}).Edited(t.Context(), x, req, "1", few)
+				require.NoError(t, err)
+				require.NoError(t, resp.Body.Close())
+				tags[resp.Entry.Header.Get("Etag")] = true
+			}
+			assert.Len(t, tags, 1)
+			assert.NotContains(t, tags, "")
+		}
 	})
 	t.Run("the second client's comes from the cache", func(t *testing.T) {
 		m := memory{}

@@ -3,7 +3,6 @@ package rubygems
 import (
 	"context"
 	"crypto/md5"
-	"crypto/sha256"
 	"io"
 	"net/http"
 	"regexp"
@@ -39,14 +38,15 @@ func (h *Hub) tagged(ctx context.Context, next exchange.Source, req *exchange.Re
 			return resp, "", err
 		}
 	}
-	own, better := md5.New(), sha256.New()
-	_, err = io.Copy(io.MultiWriter(own, better), resp.Body)
+	algorithm := exchange.OwnAlgorithm(resp.Entry.Size) // of what h.md5 is asked by, when it is stored
+	sums, stored := md5.New(), exchange.Digest(algorithm+":").New()
+	_, err = io.Copy(io.MultiWriter(sums, stored), resp.Body)
 	resp.Body.Close()
 	if err != nil {
 		return nil, "", &exchange.Error{Status: http.StatusBadGateway, Message: "the index was cut short", Err: err}
 	}
-	read, sum := resp.Entry, exchange.NewDigest("md5", own.Sum(nil))
-	h.md5.Put(exchange.NewDigest("sha256", better.Sum(nil)), sum)
+	read, sum := resp.Entry, exchange.NewDigest("md5", sums.Sum(nil))
+	h.md5.Put(exchange.NewDigest(algorithm, stored.Sum(nil)), sum)
 	if resp, err = next.Get(ctx, req); err != nil || resp.Entry.Status != http.StatusOK {
 		return resp, "", err
 	}

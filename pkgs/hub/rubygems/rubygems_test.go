@@ -108,10 +108,10 @@ func (o *origin) Get(_ context.Context, req *exchange.Request) (*exchange.Respon
 	if strings.HasPrefix(req.Key.Path, infoPrefix) && req.Policy.TTL != ttl {
 		o.ttls = append(o.ttls, req.Policy.TTL)
 	}
-	d := exchange.Digest("sha256:")
-	sum := d.New()
+	own := exchange.OwnAlgorithm(int64(len(text)))
+	sum := exchange.Digest(own + ":").New()
 	io.WriteString(sum, text)
-	e := &exchange.Entry{Key: req.Key, Status: 200, Size: int64(len(text)), Digest: exchange.NewDigest("sha256", sum.Sum(nil)), Header: http.Header{}, Mirror: "https://a", Received: time.Now()}
+	e := &exchange.Entry{Key: req.Key, Status: 200, Size: int64(len(text)), Digest: exchange.NewDigest(own, sum.Sum(nil)), Header: http.Header{}, Mirror: "https://a", Received: time.Now()}
 	if o.etag != "" {
 		e.Header.Set("Etag", o.etag)
 	}
@@ -158,6 +158,14 @@ func TestETag(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The digest that a large list is stored with is another one.
+func TestETagOfLargeList(t *testing.T) {
+	text := strings.Repeat("x", 16<<20+1)
+	resp, body := ask(t, newHub(nil), &origin{text: map[string]string{"/versions": text}, etag: `"5f-1234"`}, "/versions", false)
+	assert.Equal(t, `"`+sumOf(text)+`"`, resp.Entry.Header.Get("Etag"))
+	assert.Len(t, body, len(text))
 }
 
 // What versions says of an info decides on its freshness, for as long as that is
