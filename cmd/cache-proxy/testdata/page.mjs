@@ -139,6 +139,7 @@ await plain.goto(given.open + "/content?hub=pair&prefix=/pool/");
 await plain.getByLabel("Path contains").fill("a.deb");
 await plain.getByRole("button", { name: "Show" }).click();
 await plain.getByText("1 object,").waitFor();
+await plain.waitForLoadState("load"); // its styles, too
 assert.equal(await plain.getByRole("button", { name: /Purge/ }).count(), 0, "buttons that do nothing");
 await plain.context().close();
 

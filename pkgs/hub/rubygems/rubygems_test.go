@@ -181,6 +181,10 @@ func TestInfo(t *testing.T) {
 	o := &origin{text: map[string]string{"/info/a": info, "/versions": "created_at: 2026-01-01T00:00:00Z\n---\na 1.0 " + strings.Repeat("00", 16) + "\nb 1.0 x\na 1.1 " + sumOf(info) + "\n"}}
 	ask(t, h, o, "/info/a", false)
 	ask(t, h, o, "/versions", false)
+	require.Eventually(t, func() bool { // it is read behind its client, and the last line of a gem holds
+		f, _ := l.Lookup(t.Context(), exchange.Key{Hub: "gems", Path: "/info/a"})
+		return f.Digest == exchange.Digest("md5:"+sumOf(info))
+	}, 10*time.Second, time.Millisecond)
 	assert.Empty(t, o.asked())
 	ask(t, h, o, "/info/a", false)
 	assert.Equal(t, []time.Duration{forever}, o.asked(), "it is what versions says")
