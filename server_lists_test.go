@@ -62,6 +62,11 @@ func TestLists(t *testing.T) {
 				return
 			}
 
+			require.Eventually(t, func() bool { // else the next one shares this one's transfer, two hours before
+				w := httptest.NewRecorder()
+				s.ServeHTTP(w, httptest.NewRequest("GET", "/x"+dir+c.file, nil))
+				return w.Header().Get("X-Cache") == "HIT"
+			}, 10*time.Second, time.Millisecond)
 			mirrors[0].publish(listed(2, false))
 			mirrors[1].publish(listed(2, false))
 			clock.pass(2 * time.Hour)

@@ -107,10 +107,11 @@ type Cache struct {
 
 	seed maphash.Seed
 
-	mu      sync.Mutex // before flight.mu
-	flights map[exchange.Key]*flight
-	left    [256]uint64 // how many flights have left the table, by a hash of their key; guarded by mu
-	closed  bool
+	mu       sync.Mutex // before flight.mu
+	flights  map[exchange.Key]*flight
+	selected map[exchange.Key]*flight // of those, the ones whose response was selected by fields: under the key of who says the same; guarded by mu
+	left     [256]uint64              // how many flights have left the table, by a hash of their key; guarded by mu
+	closed   bool
 }
 
 // Bounds of what the cache keeps in memory; they are no configuration.
@@ -163,6 +164,7 @@ func New(o Options) (*Cache, error) {
 		aloof:    newExpiring[struct{}](maxAloof),
 		large:    make(chan struct{}, maxLarge),
 		flights:  map[exchange.Key]*flight{},
+		selected: map[exchange.Key]*flight{},
 		seed:     maphash.MakeSeed(),
 	}
 	c.chunks.New = func() any { b := make([]byte, c.chunk); return &b }

@@ -33,6 +33,8 @@ type flight struct {
 	second bool // another one has ended between the request's look at the store and this one
 	cancel context.CancelCauseFunc
 
+	selected exchange.Key // under which it is in Cache.selected; zero: it is not; guarded by Cache.mu
+
 	head   chan struct{} // closed once the fields below are set
 	kind   kind
 	entry  *exchange.Entry

@@ -67,5 +67,8 @@ func (c *Cache) leave(f *flight) {
 	if c.flights[f.key] == f {
 		delete(c.flights, f.key)
 	}
+	if c.selected[f.selected] == f {
+		delete(c.selected, f.selected)
+	}
 	*c.departed(f.key)++ // it may have left before, and stored something since
 }

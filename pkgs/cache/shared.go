@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -72,7 +73,7 @@ type question struct {
 func (c *Cache) depart(ctx context.Context, next exchange.Source, req *exchange.Request, key exchange.Key, q question) (f *flight, r *reader, leader bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f = c.flights[key]; f != nil && !q.alone {
+	if f = cmp.Or(c.flights[key], c.selected[key]); f != nil && !q.alone {
 		if r = f.attach(ctx); r != nil {
 			return f, r, false
 		}
@@ -161,12 +162,25 @@ func (f *flight) receive(ctx context.Context, next exchange.Source, q question, 
 		f.shared.vary, _ = freshness.VaryFields(e.Header)
 		sel := c.variants.add(ctx, q.ask.Key, f.shared.vary)
 		f.shared.place = sel.place(q.ask.Key, f.shared.vary, request)
+		f.found(sel.flightKey(q.ask))
 		if q.rest != nil && q.rest.done {
 			f.shared.merged = q.rest.key
 		}
 	}
 	c.aloof.delete(f.key)
 	_ = f.stream(ctx, next, q.ask, resp) // nothing is promised of the content, so it is not wrong
+}
+
+// found puts a flight on the table under the key that requests which say the same have
+// from now on, since it is known what selects: until its response is stored they would
+// find nothing.
+func (f *flight) found(key exchange.Key) {
+	c := f.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if key != f.key && c.flights[f.key] == f && c.flights[key] == nil && c.selected[key] == nil {
+		f.selected, c.selected[key] = key, f
+	}
 }
 
 // aloofTime is how long requests do not wait for each other after a response that
