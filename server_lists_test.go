@@ -62,17 +62,16 @@ func TestLists(t *testing.T) {
 				return
 			}
 
-			require.Eventually(t, func() bool { // else the next one shares this one's transfer, two hours before
-				w := httptest.NewRecorder()
-				s.ServeHTTP(w, httptest.NewRequest("GET", "/x"+dir+c.file, nil))
-				return w.Header().Get("X-Cache") == "HIT"
-			}, 10*time.Second, time.Millisecond)
 			mirrors[0].publish(listed(2, false))
 			mirrors[1].publish(listed(2, false))
 			clock.pass(2 * time.Hour)
-			code, body = get(dir + c.file)
-			assert.Equal(t, 200, code)
-			assert.True(t, string(listed(2, false)[dir+c.file].content) == body, "the new one")
+			old, content := body, string(listed(2, false)[dir+c.file].content)
+			require.Eventually(t, func() bool { // the list may be read again behind who is given the old one by it
+				code, body = get(dir + c.file)
+				require.Equal(t, 200, code)
+				require.True(t, body == content || body == old, "neither is")
+				return body == content
+			}, 10*time.Second, time.Millisecond, "the new one")
 		})
 	}
 }
