@@ -410,6 +410,7 @@ func FuzzPlain(f *testing.F) {
 	for _, fields := range []string{
 		"", "Accept: a\r\n", "accept: a\r\nAccept: b\r\n", "User-Agent: x\r\nuser-agent: y\r\n", "Connection: Keep-Alive\r\n", "Connection: keep-alive\r\nConnection: keep-alive\r\n",
 		"Connection: close\r\n", "Connection: keep-alive, te\r\n", "Accept-Encoding: gzip\r\nAccept-Language: de\r\n", "Accept-Charset: x\r\n", "Content-Length: 0\r\n", "Range: bytes=0-\r\n", "Accept:\r\nAccept: b\r\n",
+		"npm-session: a\r\nPacote-Version: 1\r\n", "npm-: a\r\n", "Cookie: a=b\r\n",
 	} {
 		f.Add(fields)
 	}
