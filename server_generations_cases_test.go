@@ -279,24 +279,7 @@ func TestSigned(t *testing.T) {
 		{"pacman", "/core/os/x86_64/core.db", ".sig", func(n int) string { return fmt.Sprintf("database %d", n) }},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
-			clock := &aClock{now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
-			m := newTreeMirror(t)
-			at := func(n int) {
-				modified := time.Date(2026, 1, 1, 0, n, 0, 0, time.UTC)
-				m.publish(tree{
-					c.root:               {[]byte(c.content(n)), modified},
-					c.root + c.signature: {[]byte("signature of " + c.content(n)), modified},
-				})
-			}
-			at(1)
-			s := generationsServer(t, clock, "name: r, type: "+c.kind, m)
-			get := func(addr, path string) string {
-				r, w := httptest.NewRequest("GET", "/r"+path, nil), httptest.NewRecorder()
-				r.RemoteAddr = addr + ":1"
-				s.ServeHTTP(w, r)
-				assert.Equal(t, 200, w.Code, path)
-				return w.Body.String()
-			}
+			clock, at, get := signedRoot(t, "name: r, type: "+c.kind, c.root, c.signature, c.content)
 			move := func(n int) { // what another client sees
 				t.Helper()
 				at(n)

@@ -10,6 +10,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// signedRoot is a server of a hub whose mirror has a root with its signature, both as they
+// are at 1: at moves them, and get is what a client at an address gets of the hub.
+func signedRoot(t *testing.T, hub, root, signature string, content func(n int) string) (clock *aClock, at func(n int), get func(addr, path string) string) {
+	t.Helper()
+	clock = &aClock{now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
+	m := newTreeMirror(t)
+	at = func(n int) {
+		modified := time.Date(2026, 1, 1, 0, n, 0, 0, time.UTC)
+		m.publish(tree{
+			root:             {[]byte(content(n)), modified},
+			root + signature: {[]byte("signature of " + content(n)), modified},
+		})
+	}
+	at(1)
+	s := generationsServer(t, clock, hub, m)
+	get = func(addr, path string) string {
+		r, w := httptest.NewRequest("GET", "/r"+path, nil), httptest.NewRecorder()
+		r.RemoteAddr = addr + ":1"
+		s.ServeHTTP(w, r)
+		assert.Equal(t, 200, w.Code, path)
+		return w.Body.String()
+	}
+	return clock, at, get
+}
+
 // TestSignatureFirst: who asks for a signature, and then for what it is of, gets the
 // one that it is of, though that has been replaced between the two and others have
 // the new one; and then begins anew like everybody.
@@ -23,24 +48,7 @@ func TestSignatureFirst(t *testing.T) {
 		{"pacman", "/core/os/x86_64/core.db", ".sig", func(n int) string { return fmt.Sprintf("database %d", n) }},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
-			clock := &aClock{now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
-			m := newTreeMirror(t)
-			at := func(n int) {
-				modified := time.Date(2026, 1, 1, 0, n, 0, 0, time.UTC)
-				m.publish(tree{
-					c.root:               {[]byte(c.content(n)), modified},
-					c.root + c.signature: {[]byte("signature of " + c.content(n)), modified},
-				})
-			}
-			at(1)
-			s := generationsServer(t, clock, "name: r, type: "+c.kind+", cache: {policies: [{match: ., refresh-after: 20ms}]}", m)
-			get := func(addr, path string) string {
-				r, w := httptest.NewRequest("GET", "/r"+path, nil), httptest.NewRecorder()
-				r.RemoteAddr = addr + ":1"
-				s.ServeHTTP(w, r)
-				assert.Equal(t, 200, w.Code, path)
-				return w.Body.String()
-			}
+			clock, at, get := signedRoot(t, "name: r, type: "+c.kind+", cache: {policies: [{match: ., refresh-after: 20ms}]}", c.root, c.signature, c.content)
 			eventually := func(n int) { // another client has it
 				t.Helper()
 				require.Eventually(t, func() bool {
