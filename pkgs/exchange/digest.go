@@ -14,7 +14,7 @@ import (
 )
 
 // Fast is the algorithm that New knows beside those of promises: XXH64, which tells
-// damage as well as they do, in a tenth of the time, and proves nothing to who has an
+// damage as well as they do, in a sixth of the time, and proves nothing to who has an
 // enemy. No promise is of it.
 const Fast = "xxh64"
 
